@@ -1,0 +1,171 @@
+// Package discovery publishes what a client needs to find and trust the broker: the
+// authorization server metadata (RFC 8414), for the root issuer and for each tenant's,
+// and the key set (RFC 7517).
+//
+// It owns issuer identifiers and the documents. Which keys exist is the signer's; which
+// tenants exist is the ledger's.
+package discovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/agentid-dev/agentid/internal/httpx"
+)
+
+// JWKSMaxAge is how long a verifier may keep the key set. A staged key is published at
+// least this long before it signs.
+const JWKSMaxAge = 5 * time.Minute
+
+// ParamTenant is the chi URL parameter that holds the tenant.
+const ParamTenant = "tenant"
+
+// Tenants says which tenants exist. Nil: it does. An error is rendered as it is:
+// KindNotFound hides the tenant, KindUnavailable is an outage.
+type Tenants interface {
+	TenantExists(ctx context.Context, tenant string) error
+}
+
+// Keys is the published key set: staged, active and recently retired keys.
+type Keys interface {
+	JWKS() jose.JSONWebKeySet
+}
+
+// Config configures New. Every field is required.
+type Config struct {
+	Issuers Issuers
+	Tenants Tenants
+	Keys    Keys
+	// Scopes are the operations that a token can be asked for.
+	Scopes []string
+	// DetailTypes are the authorization_details types (RFC 9396 section 10).
+	DetailTypes []string
+	// ClientAlgorithms sign client assertions; ProofAlgorithms sign DPoP proofs.
+	ClientAlgorithms, ProofAlgorithms []string
+}
+
+// Documents serves metadata and keys.
+type Documents struct{ cfg Config }
+
+// New checks cfg.
+func New(cfg Config) (*Documents, error) {
+	switch {
+	case cfg.Issuers.Root() == "":
+		return nil, errors.New("discovery: no issuer")
+	case cfg.Tenants == nil || cfg.Keys == nil:
+		return nil, errors.New("discovery: tenants and keys are required")
+	case len(cfg.ClientAlgorithms) == 0 || len(cfg.ProofAlgorithms) == 0 || len(cfg.DetailTypes) == 0:
+		return nil, errors.New("discovery: algorithms and detail types are required")
+	}
+	cfg.Scopes = slices.Sorted(slices.Values(cfg.Scopes))
+	return &Documents{cfg: cfg}, nil
+}
+
+// metadata is RFC 8414 section 2 with RFC 9396, 9449 and 9701's members. There is no
+// authorization endpoint: the broker serves machines, so response_types is empty.
+type metadata struct {
+	Issuer                    string   `json:"issuer"`
+	TokenEndpoint             string   `json:"token_endpoint"`
+	JWKSURI                   string   `json:"jwks_uri"`
+	IntrospectionEndpoint     string   `json:"introspection_endpoint"`
+	RevocationEndpoint        string   `json:"revocation_endpoint"`
+	ResponseTypes             []string `json:"response_types_supported"`
+	GrantTypes                []string `json:"grant_types_supported"`
+	Scopes                    []string `json:"scopes_supported,omitempty"`
+	TokenAuthMethods          []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgorithms       []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAuthAlgs     []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionSigningAlgs  []string `json:"introspection_signing_alg_values_supported"`
+	RevocationAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgorithms  []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	AuthorizationDetailsTypes []string `json:"authorization_details_types_supported"`
+	DPoPAlgorithms            []string `json:"dpop_signing_alg_values_supported"`
+	ServiceDocumentation      string   `json:"service_documentation"`
+}
+
+func (d *Documents) metadata(tenant string) metadata {
+	issuer := d.cfg.Issuers.Of(tenant)
+	return metadata{
+		Issuer:                    issuer,
+		TokenEndpoint:             issuer + PathToken,
+		JWKSURI:                   issuer + PathJWKS,
+		IntrospectionEndpoint:     issuer + PathIntrospect,
+		RevocationEndpoint:        issuer + PathRevoke,
+		ResponseTypes:             []string{},
+		GrantTypes:                []string{"client_credentials"},
+		Scopes:                    d.cfg.Scopes,
+		TokenAuthMethods:          []string{"private_key_jwt"},
+		TokenAuthAlgorithms:       d.cfg.ClientAlgorithms,
+		IntrospectionAuthMethods:  []string{"client_secret_basic", "private_key_jwt"},
+		IntrospectionAuthAlgs:     d.cfg.ClientAlgorithms,
+		IntrospectionSigningAlgs:  d.signingAlgorithms(),
+		RevocationAuthMethods:     []string{"private_key_jwt"},
+		RevocationAuthAlgorithms:  d.cfg.ClientAlgorithms,
+		AuthorizationDetailsTypes: d.cfg.DetailTypes,
+		DPoPAlgorithms:            d.cfg.ProofAlgorithms,
+		ServiceDocumentation:      "https://agentid.dev/docs",
+	}
+}
+
+// signingAlgorithms are those of the published keys, so that a verifier which pins
+// them does not trip over a rotation to another algorithm.
+func (d *Documents) signingAlgorithms() []string {
+	var algs []string
+	for _, k := range d.cfg.Keys.JWKS().Keys {
+		if !slices.Contains(algs, k.Algorithm) {
+			algs = append(algs, k.Algorithm)
+		}
+	}
+	slices.Sort(algs)
+	return algs
+}
+
+// Metadata handles the well-known paths; the tenant is chi's parameter, absent at the
+// root.
+func (d *Documents) Metadata(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := d.tenant(r)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(d.metadata(tenant))
+	if err != nil {
+		return fmt.Errorf("encode metadata: %w", err)
+	}
+	return cacheable(w, "application/json", body)
+}
+
+// JWKS handles the key set, the same for every tenant.
+func (d *Documents) JWKS(w http.ResponseWriter, r *http.Request) error {
+	if _, err := d.tenant(r); err != nil {
+		return err
+	}
+	body, err := json.Marshal(d.cfg.Keys.JWKS())
+	if err != nil {
+		return fmt.Errorf("encode key set: %w", err)
+	}
+	return cacheable(w, "application/jwk-set+json", body)
+}
+
+func (d *Documents) tenant(r *http.Request) (string, error) {
+	tenant := chi.URLParam(r, ParamTenant)
+	if tenant == "" {
+		return "", nil
+	}
+	return tenant, d.cfg.Tenants.TenantExists(r.Context(), tenant)
+}
+
+func cacheable(w http.ResponseWriter, contentType string, body []byte) error {
+	w.Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(JWKSMaxAge/time.Second)))
+	_ = httpx.WriteBytes(w, http.StatusOK, contentType, body) // the peer is gone: nobody to tell
+	return nil
+}
