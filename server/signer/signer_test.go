@@ -63,7 +63,11 @@ func sign(t *testing.T, s *signer.Signer) (kid string, signed *jose.JSONWebSigna
 	require.NoError(t, err)
 	js, err := jose.NewSigner(key, nil)
 	require.NoError(t, err)
-	signed, err = js.Sign([]byte("x"))
+	made, err := js.Sign([]byte("x"))
+	require.NoError(t, err)
+	compact, err := made.CompactSerialize()
+	require.NoError(t, err)
+	signed, err = jose.ParseSigned(compact, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
 	require.NoError(t, err)
 	return signed.Signatures[0].Header.KeyID, signed
 }
