@@ -1,0 +1,108 @@
+package graphstore
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	core "github.com/authzed/spicedb/pkg/proto/core/v1"
+	"github.com/authzed/spicedb/pkg/tuple"
+)
+
+// The two page queries: rows that live at a revision and have not expired, in key
+// order. An expiry bound of 0 lets expired rows through.
+const (
+	sqlForwardPage = `SELECT k, expires, caveat FROM forward WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
+		AND (expires = 0 OR expires > ?) ORDER BY k LIMIT ?`
+	sqlReversePage = `SELECT k, expires, caveat FROM reverse WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
+		AND (expires = 0 OR expires > ?) ORDER BY k LIMIT ?`
+)
+
+// Page sizes: the first is small, because most queries of a check find few rows.
+const (
+	firstPage = 64
+	nextPage  = 1024
+)
+
+// row is a stored relationship.
+type row struct {
+	key     string
+	expires int64
+	caveat  []byte
+}
+
+// page reads up to limit rows of a range.
+func page(ctx context.Context, q querier, d direction, r keyRange, rev, now int64, limit int, rows []row) ([]row, error) {
+	text := sqlForwardPage
+	if d == bySubject {
+		text = sqlReversePage
+	}
+	args := []any{r.lo, r.hi, rev, rev, now, int64(limit)}
+	err := q.query(ctx, text, args, 3, func(v []driver.Value) error {
+		rows = append(rows, row{asText(v[0]), asInt(v[1]), asBytes(v[2])})
+		return nil
+	})
+	return rows, err
+}
+
+// relationship decodes the row.
+func (r *row) relationship(d direction) (tuple.Relationship, error) {
+	var rel tuple.Relationship
+	if err := parseKey(d, r.key, &rel); err != nil {
+		return rel, err
+	}
+	if r.expires != 0 {
+		at := time.UnixMicro(r.expires).UTC()
+		rel.OptionalExpiration = &at
+	}
+	if r.caveat != nil {
+		c, err := decodeCaveat(r.caveat)
+		if err != nil {
+			return rel, err
+		}
+		rel.OptionalCaveat = c
+	}
+	return rel, nil
+}
+
+// A caveat is stored as its name, a zero byte, and its context as a protobuf Struct.
+func encodeCaveat(c *core.ContextualizedCaveat) ([]byte, error) {
+	if c == nil || c.CaveatName == "" {
+		return nil, nil
+	}
+	if bytes.IndexByte([]byte(c.CaveatName), 0) >= 0 {
+		return nil, errors.New("graphstore: a caveat's name holds a zero byte")
+	}
+	out := append([]byte(c.CaveatName), 0)
+	out, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(out, c.Context)
+	if err != nil {
+		return nil, fmt.Errorf("graphstore: encode caveat context: %w", err)
+	}
+	return out, nil
+}
+
+func decodeCaveat(b []byte) (*core.ContextualizedCaveat, error) {
+	name, data, ok := bytes.Cut(b, []byte{0})
+	if !ok {
+		return nil, errors.New("graphstore: damaged caveat")
+	}
+	values := &structpb.Struct{}
+	if err := proto.Unmarshal(data, values); err != nil {
+		return nil, fmt.Errorf("graphstore: damaged caveat context: %w", err)
+	}
+	return &core.ContextualizedCaveat{CaveatName: string(name), Context: values}, nil
+}
+
+// encodeExpiry cuts to whole microseconds, so a relationship never outlives its expiry.
+func encodeExpiry(at *time.Time) int64 {
+	if at == nil {
+		return 0
+	}
+	return max(1, at.UnixMicro()) // 0 means never
+}
