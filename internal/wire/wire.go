@@ -1,7 +1,8 @@
-// Package wire is what brokers and gateways say to each other: fleet (settings, keys,
-// the revocation floor), effects (reserve and settle) and audit. In one process
-// each is a function call. It owns the shapes only; the broker implements them and
-// the gateway uses them.
+// Package wire is what the broker offers to a gateway: fleet settings, the effects
+// of operations, and the audit log. In one process it is a function call; between
+// processes the same interfaces are served over mutual TLS.
+//
+// It owns the shapes and what each error means. It holds no state and no transport.
 package wire
 
 import (
@@ -14,62 +15,150 @@ import (
 	"github.com/agentid-dev/agentid/internal/auditlog"
 )
 
-// Connector is the setting of one connector of a tenant, as a gateway serves it.
+// Connector is one configured downstream API of one tenant, as a gateway needs it.
 type Connector struct {
-	Ref      agentid.Ref
-	Kind     string // "payments"
-	Resource string // the audience and public URL at the gateway: scheme://host[:port]
-	Upstream string // scheme://host[:port] of the API behind it; empty when IntrospectionOnly
-
-	AllowPrivateUpstream bool          // the dialler takes loopback and private addresses
-	AllowBearer          bool          // unbound tokens are taken
-	BearerLifetime       time.Duration // the longest life of an unbound token
-	StrictReadAudit      bool          // reads are audited as durably as effects
-	IntrospectionOnly    bool          // no gateway: the service asks introspection itself
-
-	Rates      Rates
-	Credential agentid.Secret // the upstream's; never leaves the gateway but upstream
-	Version    int64          // moves on every change
+	Ref  agentid.Ref
+	Kind string // "payments"
+	// Resource is the audience of tokens for this connector and its public URL at the
+	// gateway: scheme://host[:port].
+	Resource             string
+	Upstream             string // base URL of the API behind it
+	AllowPrivateUpstream bool   // Upstream may resolve to a private or loopback address
+	AllowBearer          bool   // tokens that are not bound to a key are taken
+	StrictReadAudit      bool   // reads wait until their audit record is on disk
+	IntrospectionOnly    bool   // the gateway forwards nothing for it
+	BearerLifetime       time.Duration
+	Rates                Rates
+	Credential           agentid.Secret // what the upstream wants; zero when none is set
+	Version              int64          // grows with every change of a setting or of the credential
 }
 
-// Rates are GCRA limits; zero takes the gateway's default.
+// Rates are the connector's request limits. A zero field means the default.
 type Rates struct {
 	TokenPerMinute, TokenBurst int
 	AgentPerMinute, AgentBurst int
 }
 
-// Fleet is what a gateway learns from its broker. An error from any method means
-// that the broker cannot be asked: deny with 503.
+// Fleet gives a gateway its settings. Every error means: refuse, KindUnavailable
+// when the broker cannot be asked.
 type Fleet interface {
-	// Connectors lists the connectors to serve. It answers from memory.
+	// Connectors are all connectors that this gateway serves. It is answered from
+	// memory and may be called per request.
 	Connectors(ctx context.Context) ([]Connector, error)
-	// Key gives the public key that issuer signs with under kid. An unknown key is
-	// KindUnauthenticated: deny with 401.
+	// Key is the public key of kid of an issuer; KindUnauthenticated "token_key" when
+	// it is not published.
 	Key(ctx context.Context, issuer, kid string) (jose.JSONWebKey, error)
-	// Floor is the newest revocation that was settled: no decision may be made at an
-	// older revision, and no token of another incarnation is taken.
-	Floor(ctx context.Context) (Floor, error)
+	// Floor is the newest settled revocation: its zookie and epoch, and the ledger's
+	// incarnation.
+	Floor(ctx context.Context) (agentid.Zookie, agentid.Epoch, string, error)
 }
 
-// Floor is the revocation floor.
-type Floor struct {
-	Zookie      agentid.Zookie
-	Epoch       agentid.Epoch
-	Incarnation string
+// Effects reserves before and settles after an operation that has an effect or
+// that is counted.
+type Effects interface {
+	// Reserve takes what the operation needs in one durable transaction: use, hold,
+	// idempotency key and the audit begin. Any error means that nothing was taken and
+	// the operation is refused: KindConflict idempotency_key_reused (the key was used
+	// for another request) or idempotency_in_progress; KindForbidden uses_exhausted;
+	// KindInvalid for a malformed request; KindUnavailable when the ledger cannot write.
+	Reserve(ctx context.Context, r Reserve) (Reservation, error)
+	// Await waits until at least one of the holds that were Ahead of the reservation
+	// has resolved since the last answer, and returns those that have not: empty when
+	// none is left. The fact must be read after it returns. The context's error means
+	// that the wait was too long; KindNotFound reservation_unknown that the
+	// reservation is not in flight.
+	Await(ctx context.Context, id string) ([]Ahead, error)
+	// Settle records how it went together with the audit finish, durably. It may be
+	// repeated. KindNotFound reservation_unknown means that there is no such
+	// reservation; any other error that it is not known to be settled: the sweeper
+	// resolves it at its deadline.
+	Settle(ctx context.Context, s Settlement) error
 }
 
-// Durability says when an audit record counts as written. The zero value is the
-// strictest.
+// Audit appends single records. An error means the record is not in the log:
+// refuse what it describes.
+type Audit interface {
+	Append(ctx context.Context, record auditlog.Record, d Durability) error
+}
+
+// Durability says when an append returns. The zero Durability is the strict one.
 type Durability int
 
 // The durabilities.
 const (
-	OnDisk    Durability = iota // fsynced before Append returns
-	HandedOff                   // the operating system has it at return; on disk within 10 ms
+	Durable Durability = iota // on disk at return
+	Relaxed                   // handed to the operating system at return, on disk within 10 ms
 )
 
-// Audit appends records. An error means that the log cannot be written: refuse the
-// operation that the record is about.
-type Audit interface {
-	Append(ctx context.Context, r auditlog.Record, d Durability) error
+// Reserve asks for one effect. Token and Agent are required and of one tenant.
+type Reserve struct {
+	Token, Agent agentid.Ref
+	// CapabilityDigest names the capability that the use is counted on; required when
+	// UsesMax is not 0.
+	CapabilityDigest string
+	UsesMax          int64 // 0: unlimited
+	// IdempotencyKey is the client's own; empty: the request is not retried.
+	IdempotencyKey string
+	// RequestDigest is over the effective request; required with an IdempotencyKey.
+	RequestDigest string
+	// HoldKey names what the fact is about: "acme/stripe/charge/ch_1". It begins with
+	// the tenant. Empty: no hold.
+	HoldKey    string
+	HoldAmount int64           // minor currency units, above 0 when there is a HoldKey
+	Record     auditlog.Record // the audit begin; Request is required
+	// Deadline is when an effect that was never settled has either happened or never
+	// will: later than every timeout of the upstream.
+	Deadline time.Time
+}
+
+// Reservation is what Reserve took. The zero Reservation has no ID and is not one.
+type Reservation struct {
+	ID string
+	// Retry: the same key and request were seen before. Nothing was consumed again,
+	// and the fact is not to be checked: the upstream replays its own answer.
+	Retry bool
+	// UpstreamKey is the idempotency key to send upstream: a keyed hash of tenant,
+	// agent and client key, 64 hex digits. Empty when the client gave none.
+	UpstreamKey string
+	Ahead       []Ahead // earlier holds on the same key that are unresolved
+}
+
+// Ahead is an earlier, unresolved hold.
+type Ahead struct {
+	ID     string
+	Amount int64 // minor currency units
+}
+
+// Settlement ends one reservation.
+type Settlement struct {
+	ID      string
+	Outcome Outcome
+	Record  auditlog.Record // the audit finish; its Request is that of the begin
+}
+
+// Outcome is how an effect went. The zero Outcome is invalid.
+type Outcome int
+
+// The outcomes.
+const (
+	// Done: the upstream did it, and its facts show it.
+	Done Outcome = iota + 1
+	// Released: the upstream certainly did nothing. Use, hold and key are given back.
+	Released
+	// Unknown: it may have happened. The hold stays until its deadline.
+	Unknown
+)
+
+// String is "done", "released", "unknown" or "none".
+func (o Outcome) String() string {
+	switch o {
+	case Done:
+		return "done"
+	case Released:
+		return "released"
+	case Unknown:
+		return "unknown"
+	default:
+		return "none"
+	}
 }
