@@ -1,0 +1,151 @@
+package auditlog
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agentid-dev/agentid/internal/sqlitedb"
+)
+
+// Schema creates the tables of the log. The ledger's first migration runs it.
+//
+//go:embed schema.sql
+var Schema string
+
+// Log is the audit log in one database.
+type Log struct {
+	db  *sqlitedb.DB
+	now func() time.Time
+
+	mu   sync.Mutex
+	grew chan struct{} // closed at the next commit that appends
+}
+
+// New is the log in db, whose tables exist.
+func New(db *sqlitedb.DB, now func() time.Time) *Log {
+	return &Log{db: db, now: now, grew: make(chan struct{})}
+}
+
+const (
+	insertRow  = `INSERT INTO audit (request, tenant, principal, agent, token, kind, phase, record) VALUES (?,?,?,?,?,?,?,?)`
+	insertOpen = `INSERT INTO audit_open (request, seq) VALUES (?,?)`
+	deleteOpen = `DELETE FROM audit_open WHERE request = ?`
+)
+
+// Add appends entries inside the caller's transaction: they are in the log exactly if
+// it commits. It returns the position of the last one. A second open begin with the
+// request of one that is open is refused.
+func (l *Log) Add(ctx context.Context, tx *sqlitedb.Tx, entries ...Entry) (int64, error) {
+	var seq int64
+	for _, e := range entries {
+		if len(e.encoded) == 0 {
+			return 0, invalid("an entry was not prepared")
+		}
+		r := &e.record
+		res, err := tx.Exec(ctx, insertRow, r.Request, r.Tenant, r.Principal, r.Agent, r.Token, string(r.Kind), string(r.Phase), e.encoded)
+		if err != nil {
+			return 0, fmt.Errorf("auditlog: append: %w", err)
+		}
+		if seq, err = res.LastInsertId(); err != nil {
+			return 0, fmt.Errorf("auditlog: append: %w", err)
+		}
+		switch r.Phase {
+		case Begin:
+			_, err = tx.Exec(ctx, insertOpen, r.Request, seq)
+		case Finish:
+			_, err = tx.Exec(ctx, deleteOpen, r.Request)
+		case Single:
+		}
+		if sqlitedb.IsUnique(err) {
+			return 0, invalid("request %q is open already", r.Request)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("auditlog: open entries: %w", err)
+		}
+	}
+	if len(entries) > 0 {
+		tx.OnCommit(l.wake)
+	}
+	return seq, nil
+}
+
+// Append writes records in a transaction of their own: on disk at return when durable,
+// else handed to the operating system at return and on disk within 10 ms.
+func (l *Log) Append(ctx context.Context, durable bool, records ...Record) error {
+	entries, err := l.PrepareAll(records...)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	write := l.db.Write
+	if !durable {
+		write = l.db.WriteRelaxed
+	}
+	return write(ctx, func(tx *sqlitedb.Tx) error {
+		_, err := l.Add(ctx, tx, entries...)
+		return err
+	})
+}
+
+// PrepareAll is Prepare for several records, at the log's own time.
+func (l *Log) PrepareAll(records ...Record) ([]Entry, error) {
+	entries := make([]Entry, 0, len(records))
+	for _, r := range records {
+		e, err := Prepare(r, l.now())
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Grew is closed when something is appended after this call.
+func (l *Log) Grew() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.grew
+}
+
+// Tail calls fn for every record after q.After that matches, first those that are
+// there, then each new one when its transaction has committed, until ctx ends or fn
+// fails. It waits for commits and does not poll. ctx's end is not an error.
+func (l *Log) Tail(ctx context.Context, q Query, fn func(Record) error) error {
+	q.Newest = false
+	for {
+		grew := l.Grew() // before the read: nothing that commits after it is missed
+		for {
+			page, err := l.Query(ctx, q)
+			if err != nil {
+				if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+					return nil
+				}
+				return err
+			}
+			for _, r := range page.Records {
+				if err := fn(r); err != nil {
+					return err
+				}
+			}
+			q.After = page.End
+			if page.Next == "" {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-grew:
+		}
+	}
+}
+
+func (l *Log) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.grew)
+	l.grew = make(chan struct{})
+}
