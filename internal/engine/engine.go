@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+	"github.com/authzed/spicedb/pkg/cmd/server"
+	"github.com/authzed/spicedb/pkg/datastore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/agentid-dev/agentid"
+)
+
+// Config of an engine. Datastore is required and stays the caller's to close, after the
+// engine. ReadOnlyAddr and ReadOnlyKey go together.
+type Config struct {
+	Datastore    datastore.Datastore
+	ReadOnlyAddr string         // "127.0.0.1:50051"; loopback only; empty: no port
+	ReadOnlyKey  agentid.Secret // the preshared key of that port, 16 bytes or more
+	Logger       *slog.Logger   // slog.Default() by default
+}
+
+// Engine is a running SpiceDB. It is safe for concurrent use.
+type Engine struct {
+	datastore datastore.Datastore
+	conn      *grpc.ClientConn
+	direct    *direct
+	readonly  *readonlyPort
+	stop      context.CancelFunc
+	stopped   chan struct{} // closed when the server has come down; runErr is set then
+	runErr    error
+	closing   sync.Once
+	closeErr  error
+}
+
+// Start runs SpiceDB over cfg.Datastore until Close. ctx bounds the start alone.
+func Start(ctx context.Context, cfg Config) (*Engine, error) {
+	if cfg.Datastore == nil {
+		return nil, errors.New("engine: a Datastore is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	silence()
+	e := &Engine{datastore: cfg.Datastore, direct: newDirect(), stopped: make(chan struct{})}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	srv, err := newServer(running, cfg.Datastore, e.direct)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("engine: configure SpiceDB: %w", err)
+	}
+	go func() {
+		defer close(e.stopped)
+		e.runErr = srv.Run(running)
+	}()
+	if err := e.connect(ctx, srv); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	if cfg.ReadOnlyAddr != "" {
+		if e.readonly, err = listenReadOnly(ctx, cfg, e.conn); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		cfg.Logger.InfoContext(ctx, "graph readable on loopback", slog.String("address", e.readonly.addr()))
+	}
+	return e, nil
+}
+
+// connect opens the in-memory connection and learns the way around it.
+func (e *Engine) connect(ctx context.Context, srv server.RunnableServer) error {
+	conn, err := srv.NewClient(grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("engine: connect in memory: %w", err)
+	}
+	e.conn = conn
+	return e.direct.learn(ctx, v1.NewPermissionsServiceClient(conn))
+}
+
+// Permissions is SpiceDB's permissions service, in memory, with full access.
+func (e *Engine) Permissions() v1.PermissionsServiceClient {
+	return v1.NewPermissionsServiceClient(e.conn)
+}
+
+// Schema is SpiceDB's schema service, in memory, with full access.
+func (e *Engine) Schema() v1.SchemaServiceClient { return v1.NewSchemaServiceClient(e.conn) }
+
+// Watch is SpiceDB's watch service, in memory.
+func (e *Engine) Watch() v1.WatchServiceClient { return v1.NewWatchServiceClient(e.conn) }
+
+// ReadOnlyAddr is the address that the read-only port listens on; "" when there is none.
+func (e *Engine) ReadOnlyAddr() string {
+	if e.readonly == nil {
+		return ""
+	}
+	return e.readonly.addr()
+}
+
+// Ready is nil when the server runs and its datastore can answer; else KindUnavailable.
+func (e *Engine) Ready(ctx context.Context) error {
+	select {
+	case <-e.stopped:
+		return unavailable(errors.Join(errors.New("the server has stopped"), e.runErr))
+	default:
+	}
+	state, err := e.datastore.ReadyState(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	if !state.IsReady {
+		return unavailable(errors.New(state.Message))
+	}
+	return nil
+}
+
+// Close stops the read-only port, lets running calls finish for some seconds, and stops
+// the server. Calls after it fail with an error that denies. It can be called again.
+func (e *Engine) Close() error {
+	e.closing.Do(func() {
+		if e.readonly != nil {
+			e.readonly.close()
+		}
+		e.direct.close()
+		var errs []error
+		if e.conn != nil {
+			errs = append(errs, e.conn.Close())
+		}
+		e.stop()
+		<-e.stopped
+		e.closeErr = errors.Join(append(errs, e.runErr)...)
+	})
+	return e.closeErr
+}
+
+func unavailable(cause error) error { return agentid.Unavailable("graph_unavailable", cause) }
