@@ -8,12 +8,13 @@ import (
 	"sync"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
-	"github.com/authzed/spicedb/pkg/cmd/server"
 	"github.com/authzed/spicedb/pkg/datastore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/policy/embedded"
 )
 
 // Config of an engine. Datastore is required and stays the caller's to close, after the
@@ -29,7 +30,7 @@ type Config struct {
 type Engine struct {
 	datastore datastore.Datastore
 	conn      *grpc.ClientConn
-	direct    *direct
+	checker   *embedded.Checker
 	readonly  *readonlyPort
 	stop      context.CancelFunc
 	stopped   chan struct{} // closed when the server has come down; runErr is set then
@@ -47,20 +48,23 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.Logger = slog.Default()
 	}
 	silence()
-	e := &Engine{datastore: cfg.Datastore, direct: newDirect(), stopped: make(chan struct{})}
+	checker, err := embedded.New(embedded.Config{Datastore: cfg.Datastore})
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	e.stop = stop
-	srv, err := newServer(running, cfg.Datastore, e.direct)
+	srv, err := newServer(running, cfg.Datastore)
 	if err != nil {
 		stop()
-		return nil, fmt.Errorf("engine: configure SpiceDB: %w", err)
+		return nil, errors.Join(fmt.Errorf("engine: configure SpiceDB: %w", err), checker.Close())
 	}
+	e := &Engine{datastore: cfg.Datastore, checker: checker, stop: stop, stopped: make(chan struct{})}
 	go func() {
 		defer close(e.stopped)
 		e.runErr = srv.Run(running)
 	}()
-	if err := e.connect(ctx, srv); err != nil {
-		return nil, errors.Join(err, e.Close())
+	if e.conn, err = srv.NewClient(grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		return nil, errors.Join(fmt.Errorf("engine: connect in memory: %w", err), e.Close())
 	}
 	if cfg.ReadOnlyAddr != "" {
 		if e.readonly, err = listenReadOnly(ctx, cfg, e.conn); err != nil {
@@ -69,16 +73,6 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.Logger.InfoContext(ctx, "graph readable on loopback", slog.String("address", e.readonly.addr()))
 	}
 	return e, nil
-}
-
-// connect opens the in-memory connection and learns the way around it.
-func (e *Engine) connect(ctx context.Context, srv server.RunnableServer) error {
-	conn, err := srv.NewClient(grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return fmt.Errorf("engine: connect in memory: %w", err)
-	}
-	e.conn = conn
-	return e.direct.learn(ctx, v1.NewPermissionsServiceClient(conn))
 }
 
 // Permissions is SpiceDB's permissions service, in memory, with full access.
@@ -91,6 +85,10 @@ func (e *Engine) Schema() v1.SchemaServiceClient { return v1.NewSchemaServiceCli
 
 // Watch is SpiceDB's watch service, in memory.
 func (e *Engine) Watch() v1.WatchServiceClient { return v1.NewWatchServiceClient(e.conn) }
+
+// Checker asks the graph in this process, at a pinned revision. It lives as long as the
+// engine.
+func (e *Engine) Checker() policy.Checker { return e.checker }
 
 // ReadOnlyAddr is the address that the read-only port listens on; "" when there is none.
 func (e *Engine) ReadOnlyAddr() string {
@@ -124,14 +122,13 @@ func (e *Engine) Close() error {
 		if e.readonly != nil {
 			e.readonly.close()
 		}
-		e.direct.close()
 		var errs []error
 		if e.conn != nil {
 			errs = append(errs, e.conn.Close())
 		}
 		e.stop()
 		<-e.stopped
-		e.closeErr = errors.Join(append(errs, e.runErr)...)
+		e.closeErr = errors.Join(append(errs, e.runErr, e.checker.Close())...)
 	})
 	return e.closeErr
 }

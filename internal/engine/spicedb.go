@@ -10,7 +10,6 @@ import (
 	"github.com/authzed/spicedb/pkg/datastore"
 	"github.com/rs/zerolog"
 	zerologlog "github.com/rs/zerolog/log"
-	"google.golang.org/grpc"
 )
 
 // Limits of SpiceDB's server.
@@ -40,7 +39,7 @@ var silence = sync.OnceFunc(func() { zerologlog.Logger = zerolog.Nop() })
 
 // newServer configures SpiceDB: one in-memory listener and nothing else that listens,
 // reports or meters.
-func newServer(ctx context.Context, ds datastore.Datastore, d *direct) (server.RunnableServer, error) {
+func newServer(ctx context.Context, ds datastore.Datastore) (server.RunnableServer, error) {
 	cfg := server.NewConfigWithOptionsAndDefaults()
 	cfg.Datastore = ds
 	cfg.ExperimentalSchemaMode = SchemaMode.String()
@@ -74,6 +73,5 @@ func newServer(ctx context.Context, ds datastore.Datastore, d *direct) (server.R
 	cfg.MaximumPreconditionCount = MaxPreconditions
 	cfg.MaxCaveatContextSize = MaxCaveatContext
 	cfg.MismatchZedTokenBehavior = "error" // a foreign token is refused, not forgiven
-	cfg.UnaryMiddlewareModification = []server.MiddlewareModification[grpc.UnaryServerInterceptor]{d.modification()}
 	return cfg.Complete(ctx)
 }
