@@ -16,12 +16,14 @@ import (
 )
 
 // The two page queries: rows that live at a revision and have not expired, in key
-// order. An expiry bound of 0 lets expired rows through.
+// order. An expiry bound of 0 lets expired rows through. The plus before expires
+// keeps the planner from weighing the partial index on it, which would make SQLite
+// prepare the statement again whenever the bound changes.
 const (
 	sqlForwardPage = `SELECT k, expires, caveat FROM forward WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
-		AND (expires = 0 OR expires > ?) ORDER BY k LIMIT ?`
+		AND (+expires = 0 OR +expires > ?) ORDER BY k LIMIT ?`
 	sqlReversePage = `SELECT k, expires, caveat FROM reverse WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
-		AND (expires = 0 OR expires > ?) ORDER BY k LIMIT ?`
+		AND (+expires = 0 OR +expires > ?) ORDER BY k LIMIT ?`
 )
 
 // Page sizes: the first is small, because most queries of a check find few rows.
