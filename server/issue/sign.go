@@ -1,0 +1,199 @@
+package issue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/failpoint"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/internal/policy"
+)
+
+// decided is the outcome of all decisions for one token, with the floor they rest on.
+type decided struct {
+	allowed     []policy.Allowed
+	zookie      agentid.Zookie // the newest revision that was decided at
+	epoch       agentid.Epoch
+	incarnation string
+}
+
+// decide asks policy about every operation of every capability, each at a revision no
+// older than the one before.
+func (m *Mint) decide(ctx context.Context, a Agent, t target, capabilities []capability.Capability) (decided, error) {
+	floor, epoch, incarnation, err := m.cfg.Fleet.Floor(ctx)
+	if err != nil {
+		return decided{}, err
+	}
+	d := decided{zookie: floor, epoch: epoch, incarnation: incarnation}
+	lineage := make([]policy.Member, len(a.Lineage))
+	for i, member := range a.Lineage {
+		lineage[i] = policy.Member{Agent: member.Agent, Attenuated: member.Attenuated}
+	}
+	for _, c := range capabilities {
+		resources, err := t.resources(c.Resource)
+		if err != nil {
+			return decided{}, err
+		}
+		for _, name := range c.Operations {
+			op, ok := t.kind.Operation(name)
+			if !ok {
+				return decided{}, fmt.Errorf("issue: operation %q is gone", name)
+			}
+			allowed, err := m.cfg.Decider.Decide(ctx, policy.Question{
+				Stage: policy.StageIssue, Lineage: lineage, Principal: a.Principal, OwnAuthority: a.OwnAuthority,
+				Operation: name, Permission: op.Permission, Barred: op.Barred,
+				Resources: resources, Account: t.account, AtLeast: d.zookie,
+			})
+			if err != nil {
+				return decided{}, err
+			}
+			if !allowed.Covers(name, c.Resource) {
+				return decided{}, fmt.Errorf("issue: the decision does not cover %s", name)
+			}
+			d.allowed = append(d.allowed, allowed)
+			d.zookie = allowed.Zookie()
+		}
+	}
+	failpoint.Hit("mint.decided")
+	return d, nil
+}
+
+// sign makes the token and records it. Nothing that fails here leaves a usable token:
+// before the record is on disk the caller has not seen it.
+func (m *Mint) sign(ctx context.Context, req Request, t target, capabilities []capability.Capability, d decided) (Grant, error) {
+	now := m.cfg.Now()
+	claims, err := m.claims(req, t, capabilities, d, now)
+	if err != nil {
+		return Grant{}, err
+	}
+	for _, a := range d.allowed {
+		if err := a.StillGood(now); err != nil {
+			return Grant{}, err
+		}
+	}
+	key, err := m.cfg.Signer.Active()
+	if err != nil {
+		return Grant{}, err
+	}
+	token, err := capability.Sign(claims, key)
+	if err != nil {
+		return Grant{}, signingError(err)
+	}
+	failpoint.Hit("mint.signed")
+	err = m.cfg.Ledger.RecordToken(ctx, Recorded{
+		Claims: claims, Connector: t.connector.Ref, Assertion: req.Assertion, Record: record(req, t, claims, d),
+	})
+	if err != nil {
+		return Grant{}, err
+	}
+	failpoint.Hit("mint.recorded")
+	return Grant{Token: token, Claims: claims, Bearer: req.Thumbprint == "", ExpiresIn: claims.Expiry.Sub(claims.IssuedAt)}, nil
+}
+
+// signingError keeps an outage and makes anything else ours: the claims are not the
+// client's to mend.
+func signingError(err error) error {
+	if agentid.KindOf(err) == agentid.KindUnavailable {
+		return err
+	}
+	return agentid.Errorf(agentid.KindInternal, "internal", "internal error").WithCause(fmt.Errorf("sign: %w", err))
+}
+
+func (m *Mint) claims(req Request, t target, capabilities []capability.Capability, d decided, now time.Time) (capability.Claims, error) {
+	expiry, err := m.expiry(req, t, now)
+	if err != nil {
+		return capability.Claims{}, err
+	}
+	lineage := make([]agentid.Ref, len(req.Agent.Lineage))
+	var attenuated []agentid.Ref
+	for i, member := range req.Agent.Lineage {
+		lineage[i] = member.Agent
+		if member.Attenuated {
+			attenuated = append(attenuated, member.Agent)
+		}
+	}
+	subject := req.Agent.Principal
+	if req.Agent.Autonomous {
+		subject = req.Agent.Ref
+	}
+	issued := now.Truncate(time.Second)
+	return capability.Claims{
+		Issuer: req.Issuer, Subject: subject.String(), ClientID: req.Agent.Ref.String(),
+		Audience: t.connector.Resource, ID: httpx.NewID(), Scope: capability.Scope(capabilities),
+		IssuedAt: issued, NotBefore: issued, Expiry: expiry,
+		Actor: capability.NewActor(lineage), Capabilities: capabilities,
+		Confirmation: capability.Confirmation{JKT: req.Thumbprint},
+		Context: capability.Context{
+			Tenant: req.Agent.Ref.Tenant(), AgentType: req.Agent.Type, Principal: req.Agent.Principal,
+			Zookie: d.zookie, Epoch: d.epoch, Incarnation: d.incarnation, PolicyVersion: m.cfg.PolicyVersion(),
+			LineageDigest: capability.LineageDigest(lineage), Attenuated: attenuated, OwnAuthority: req.Agent.OwnAuthority,
+		},
+	}, nil
+}
+
+// expiry is in whole seconds and never beyond the agent's own. A token that is not bound
+// to a key is given only where the connector allows it, for its shorter life.
+func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
+	life := m.cfg.Lifetime
+	if req.Thumbprint == "" {
+		if !t.connector.AllowBearer {
+			return time.Time{}, agentid.Errorf(agentid.KindInvalid, "dpop_required", "this connector takes only tokens that are bound to a key: send a DPoP proof").WithField("DPoP")
+		}
+		bearer := t.connector.BearerLifetime
+		if bearer <= 0 {
+			bearer = DefaultBearerLifetime
+		}
+		life = min(life, bearer)
+	}
+	expiry := now.Truncate(time.Second).Add(life.Truncate(time.Second))
+	if end := req.Agent.Expires.Truncate(time.Second); end.Before(expiry) {
+		expiry = end
+	}
+	if !now.Before(expiry) {
+		return time.Time{}, agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent expires before a token could be used")
+	}
+	return expiry, nil
+}
+
+func record(req Request, t target, claims capability.Claims, d decided) auditlog.Record {
+	rec := About(req)
+	rec.Phase, rec.Decision = auditlog.Single, auditlog.Allow
+	rec.Operation = claims.Scope
+	rec.Resource = claims.Capabilities[0].Resource.String()
+	rec.InputsDigest = claims.Capabilities[0].Digest()
+	rec.Token = claims.ID
+	rec.PolicyVersion, rec.Zookie, rec.Epoch = claims.Context.PolicyVersion, d.zookie, d.epoch
+	for _, leg := range d.allowed[0].Legs() {
+		rec.Legs = append(rec.Legs, auditlog.Leg{Name: leg.Name, Outcome: leg.Outcome})
+	}
+	binding := "dpop"
+	if req.Thumbprint == "" {
+		binding = "bearer"
+	}
+	rec.Notes = map[string]string{
+		"binding": binding, "connector": t.connector.Ref.String(),
+		"capabilities": strconv.Itoa(len(claims.Capabilities)), "expires": claims.Expiry.UTC().Format(time.RFC3339),
+	}
+	return rec
+}
+
+// About is the part of an audit record that every outcome of req shares.
+func About(req Request) auditlog.Record {
+	rec := auditlog.Record{
+		Kind: auditlog.Issue, Request: req.RequestID, Tenant: req.Agent.Ref.Tenant(),
+		Principal: req.Agent.Principal.String(), Agent: req.Agent.Ref.String(), AgentType: req.Agent.Type.String(),
+	}
+	for _, member := range req.Agent.Lineage {
+		rec.Lineage = append(rec.Lineage, member.Agent.String())
+	}
+	if len(req.Details.Capabilities) > 0 {
+		rec.Operation = capability.Scope(req.Details.Capabilities)
+		rec.Resource = req.Details.Capabilities[0].Resource.String()
+	}
+	return rec
+}
