@@ -118,58 +118,6 @@ func nearer(child, parent Capability) bool {
 	return parent.Resource == child.Resource || slices.ContainsFunc(child.Operations, func(op string) bool { return slices.Contains(parent.Operations, op) })
 }
 
-// Meet narrows each requested capability to what ceiling allows. A requested
-// operation on a resource that no ceiling covers refuses the whole: KindForbidden,
-// reason capability_exceeds_parent; where a ceiling covers it but no input can
-// satisfy both, reason constraint_empty. One request may come back as several
-// capabilities, where several ceilings cover parts of it.
-func Meet(request, ceiling []Capability, ancestry Ancestry) ([]Capability, error) {
-	var out []Capability
-	for i, want := range request {
-		granted, err := want.meetAll(ceiling, ancestry)
-		if err != nil {
-			return nil, at(i, err)
-		}
-		out = append(out, granted...)
-		if len(out) > MaxCapabilities {
-			return nil, exceeds("authorization_details", "comes to more than %d capabilities", MaxCapabilities)
-		}
-	}
-	return out, nil
-}
-
-func (c Capability) meetAll(ceiling []Capability, ancestry Ancestry) ([]Capability, error) {
-	var out []Capability
-	var empty error
-	open := slices.Clone(c.Operations)
-	for _, top := range ceiling {
-		covered, err := ancestry.covers(top.Resource, c.Resource)
-		if err != nil {
-			return nil, err
-		}
-		shared := slices.DeleteFunc(slices.Clone(c.Operations), func(op string) bool { return !slices.Contains(top.Operations, op) })
-		if !covered || len(shared) == 0 {
-			continue
-		}
-		constraints, err := c.Constraints.Meet(top.Constraints)
-		if err != nil {
-			empty = err
-			continue
-		}
-		out = append(out, Capability{Resource: c.Resource, Operations: shared, Constraints: constraints})
-		open = slices.DeleteFunc(open, func(op string) bool { return slices.Contains(shared, op) })
-	}
-	switch {
-	case len(c.Operations) == 0:
-		return nil, exceeds("actions", "names no operation")
-	case len(open) == 0:
-		return out, nil
-	case empty != nil:
-		return nil, empty
-	}
-	return nil, exceeds("actions", "%s on %s is not within what this agent may have", printableOperation(open[0]), c.Resource)
-}
-
 // at puts the place of a capability in front of an error's field.
 func at(i int, err error) error {
 	var e *agentid.Error

@@ -98,6 +98,23 @@ func (c Claims) Agent() agentid.Ref {
 	return ref
 }
 
+// Principal is the one that the agent acts for: sub, or the context's where sub is
+// the agent itself. It is zero if they are malformed or contradict each other.
+func (c Claims) Principal() agentid.Ref {
+	own := c.Context.Principal
+	if c.Subject == c.ClientID {
+		if own.Type() != agentid.TypePrincipal {
+			return agentid.Ref{}
+		}
+		return own
+	}
+	ref, err := agentid.ParseRefAs(agentid.TypePrincipal, c.Subject)
+	if err != nil || !own.IsZero() && own != ref {
+		return agentid.Ref{}
+	}
+	return ref
+}
+
 // Tokens are the refs of this token and of those that it was made from.
 func (c Claims) Tokens() ([]agentid.Ref, error) {
 	out := make([]agentid.Ref, 0, 1+len(c.Context.Chain))
@@ -144,7 +161,9 @@ func (c Claims) Validate() error {
 	if c.Context.Epoch < 0 || int64(c.Context.Epoch) > MaxInteger {
 		return agentid.Invalidf("context.epoch", "is out of range")
 	}
-	if c.Scope != Scope(c.Capabilities) {
+	scope := strings.Split(c.Scope, " ")
+	slices.Sort(scope)
+	if strings.Join(scope, " ") != Scope(c.Capabilities) {
 		return agentid.Invalidf("scope", "does not name the operations of the capabilities")
 	}
 	if c.Confirmation.JKT != "" && c.Confirmation.X5T != "" {
@@ -183,12 +202,8 @@ func (c Claims) validateParties() error {
 			return agentid.Invalidf("context.attenuated", "is not of the lineage")
 		}
 	}
-	principal := c.Context.Principal
-	if principal.Type() != agentid.TypePrincipal || principal.Tenant() != tenant {
-		return agentid.Invalidf("context.principal", "is not a principal of the tenant")
-	}
-	if c.Subject != principal.String() && c.Subject != c.ClientID {
-		return agentid.Invalidf("sub", "is neither the principal nor the agent")
+	if c.Principal().Tenant() != tenant {
+		return agentid.Invalidf("sub", "is neither a principal of the tenant nor the agent with its principal")
 	}
 	if t := c.Context.AgentType; t.Type() != agentid.TypeAgentType || t.Tenant() != tenant {
 		return agentid.Invalidf("context.agent_type", "is not an agent type of the tenant")
