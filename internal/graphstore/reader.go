@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/authzed/spicedb/pkg/datastore"
@@ -180,7 +181,7 @@ func (r *reader) sorted(ctx context.Context, q querier, p plan, v view, order di
 		rel tuple.Relationship
 	}
 	byKey := func(a, b keyed) int { return cmp.Compare(a.key, b.key) }
-	limit := int(^uint(0) >> 2)
+	limit := math.MaxInt / 4
 	if v.limit != nil && *v.limit < uint64(limit) {
 		limit = int(*v.limit) //nolint:gosec // bounded above
 	}
@@ -199,7 +200,7 @@ func (r *reader) sorted(ctx context.Context, q querier, p plan, v view, order di
 			return true
 		}
 		found = append(found, keyed{k, rel})
-		if len(found) >= 2*limit+nextPage {
+		if len(found) >= 2*limit && len(found) >= nextPage {
 			slices.SortFunc(found, byKey)
 			found = slices.Clip(found[:limit])
 		}
