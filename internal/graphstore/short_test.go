@@ -1,0 +1,5 @@
+//go:build !long
+
+package graphstore_test
+
+const killRounds = 12
