@@ -8,9 +8,11 @@ import (
 	"sync"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+	"github.com/authzed/spicedb/pkg/cmd/server"
 	"github.com/authzed/spicedb/pkg/datastore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/policy"
@@ -63,8 +65,8 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		defer close(e.stopped)
 		e.runErr = srv.Run(running)
 	}()
-	if e.conn, err = srv.NewClient(grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
-		return nil, errors.Join(fmt.Errorf("engine: connect in memory: %w", err), e.Close())
+	if e.conn, err = connect(ctx, srv); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	if cfg.ReadOnlyAddr != "" {
 		if e.readonly, err = listenReadOnly(ctx, cfg, e.conn); err != nil {
@@ -73,6 +75,20 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.Logger.InfoContext(ctx, "graph readable on loopback", slog.String("address", e.readonly.addr()))
 	}
 	return e, nil
+}
+
+// connect opens the in-memory connection and waits until the server serves it: a server
+// that is stopped before it began to serve ends with an error.
+func connect(ctx context.Context, srv server.RunnableServer) (*grpc.ClientConn, error) {
+	conn, err := srv.NewClient(grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("engine: connect in memory: %w", err)
+	}
+	_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("engine: reach the server in memory: %w", err), conn.Close())
+	}
+	return conn, nil
 }
 
 // Permissions is SpiceDB's permissions service, in memory, with full access.

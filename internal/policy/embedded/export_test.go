@@ -1,0 +1,16 @@
+package embedded
+
+import (
+	"context"
+
+	spicedb "github.com/authzed/spicedb/pkg/embedded"
+)
+
+// AskRaw asks at a pinned head, as CheckBulk does, about objects that no Ref can name.
+func (c *Checker) AskRaw(ctx context.Context, req spicedb.CheckRequest) (spicedb.CheckResult, error) {
+	head, err := c.datastore.HeadRevision(ctx)
+	if err != nil {
+		return spicedb.CheckResult{}, err
+	}
+	return c.permissions.Check(context.WithValue(ctx, pinKey{}, head), req)
+}
