@@ -127,38 +127,37 @@ func (r *reader) walk(ctx context.Context, q querier, p plan, v view, rev, now i
 	if v.limit != nil {
 		left = *v.limit
 	}
-	var rows []row
 	var buf [8]row
-	for _, rg := range p.ranges {
-		size := firstPage
-		for left > 0 {
-			var err error
-			size = int(min(uint64(size), left)) //nolint:gosec // at most nextPage
-			rows, err = page(ctx, q, p.dir, rg, rev, now, size, buf[:0])
-			if err == nil {
-				err = cmp.Or(r.still(rev), ctx.Err())
+	arms, size := fewArms, firstPage
+	for ranges := p.ranges; len(ranges) > 0 && left > 0; {
+		arms = min(arms, len(ranges))
+		size = int(min(uint64(size), left)) //nolint:gosec // at most nextPage
+		rows, err := page(ctx, q, p.dir, ranges[:arms], rev, now, size, buf[:0])
+		if err == nil {
+			err = cmp.Or(r.still(rev), ctx.Err())
+		}
+		if err != nil {
+			yield(tuple.Relationship{}, err)
+			return
+		}
+		for i := range rows {
+			rel, ok, err := r.accept(&rows[i], p, v)
+			if !ok && err == nil {
+				continue
 			}
-			if err != nil {
-				yield(tuple.Relationship{}, err)
+			if !yield(rel, err) || err != nil {
 				return
 			}
-			for i := range rows {
-				rel, ok, err := r.accept(&rows[i], p, v)
-				if !ok && err == nil {
-					continue
-				}
-				if !yield(rel, err) || err != nil {
-					return
-				}
-				if left--; left == 0 {
-					return
-				}
+			if left--; left == 0 {
+				return
 			}
-			if len(rows) < size {
-				break
-			}
-			rg.lo, size = rows[len(rows)-1].key+keyEnd, nextPage
 		}
+		if len(rows) < size {
+			ranges = ranges[arms:]
+		} else {
+			ranges = between(ranges, rows[len(rows)-1].key, "")
+		}
+		arms, size = manyArms, nextPage
 	}
 }
 

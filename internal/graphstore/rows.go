@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -15,16 +16,32 @@ import (
 	"github.com/authzed/spicedb/pkg/tuple"
 )
 
-// The two page queries: rows that live at a revision and have not expired, in key
+// The page queries: rows that live at a revision and have not expired, in key
 // order. An expiry bound of 0 lets expired rows through. The plus before expires
 // keeps the planner from weighing the partial index on it, which would make SQLite
-// prepare the statement again whenever the bound changes.
+// prepare the statement again whenever the bound changes. A query of several
+// ranges joins them in the order given, one search each; what a range costs beyond
+// its search (locks, binding, a result set) it then pays only once.
 const (
-	sqlForwardPage = `SELECT k, expires, caveat FROM forward WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
-		AND (+expires = 0 OR +expires > ?) ORDER BY k LIMIT ?`
-	sqlReversePage = `SELECT k, expires, caveat FROM reverse WHERE k >= ? AND k < ? AND deleted > ? AND created <= ?
-		AND (+expires = 0 OR +expires > ?) ORDER BY k LIMIT ?`
+	rowLives = `deleted > ? AND created <= ? AND (+expires = 0 OR +expires > ?)`
+
+	fewArms  = 4
+	manyArms = 16
 )
+
+var pageQueries = map[direction]map[int]string{
+	byResource: {1: onePage("forward"), fewArms: joinedPage("forward", fewArms), manyArms: joinedPage("forward", manyArms)},
+	bySubject:  {1: onePage("reverse"), fewArms: joinedPage("reverse", fewArms), manyArms: joinedPage("reverse", manyArms)},
+}
+
+func onePage(table string) string {
+	return `SELECT k, expires, caveat FROM ` + table + ` WHERE k >= ? AND k < ? AND ` + rowLives + ` ORDER BY k LIMIT ?`
+}
+
+func joinedPage(table string, arms int) string {
+	return `WITH r(lo, hi) AS (VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, arms-1) + `) SELECT k, expires, caveat FROM r CROSS JOIN ` +
+		table + ` WHERE k >= lo AND k < hi AND ` + rowLives + ` LIMIT ?`
+}
 
 // Page sizes: the first is small, because most queries of a check find few rows.
 const (
@@ -39,14 +56,24 @@ type row struct {
 	caveat  []byte
 }
 
-// page reads up to limit rows of a range.
-func page(ctx context.Context, q querier, d direction, r keyRange, rev, now int64, limit int, rows []row) ([]row, error) {
-	text := sqlForwardPage
-	if d == bySubject {
-		text = sqlReversePage
+// page reads up to limit rows of at most manyArms ranges.
+func page(ctx context.Context, q querier, d direction, ranges []keyRange, rev, now int64, limit int, rows []row) ([]row, error) {
+	arms := 1
+	switch {
+	case len(ranges) > fewArms:
+		arms = manyArms
+	case len(ranges) > 1:
+		arms = fewArms
 	}
-	args := []any{r.lo, r.hi, rev, rev, now, int64(limit)}
-	err := q.query(ctx, text, args, 3, func(v []driver.Value) error {
+	args := make([]any, 0, 2*arms+4)
+	for _, r := range ranges {
+		args = append(args, r.lo, r.hi)
+	}
+	for len(args) < 2*arms {
+		args = append(args, nil) // an empty range
+	}
+	args = append(args, rev, rev, now, int64(limit))
+	err := q.query(ctx, pageQueries[d][arms], args, 3, func(v []driver.Value) error {
 		rows = append(rows, row{asText(v[0]), asInt(v[1]), asBytes(v[2])})
 		return nil
 	})

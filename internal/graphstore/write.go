@@ -198,7 +198,7 @@ func (tx *readWriteTx) deleteMatching(ctx context.Context, f datastore.Relations
 	var n uint64
 	for _, rg := range p.ranges {
 		for {
-			rows, err := page(ctx, tx.w.q, p.dir, rg, tx.w.rev, 0, nextPage, nil)
+			rows, err := page(ctx, tx.w.q, p.dir, []keyRange{rg}, tx.w.rev, 0, nextPage, nil)
 			if err != nil {
 				return n, false, tx.storage(err)
 			}
