@@ -7,12 +7,10 @@ import (
 	"strings"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability/clientauth"
 	"github.com/agentid-dev/agentid/internal/httperr"
 	"github.com/agentid-dev/agentid/internal/httpx"
 )
-
-// AssertionType is the client_assertion_type of private_key_jwt (RFC 7523 section 2.2).
-const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // Method is how a client authenticated. The zero Method is none.
 type Method int
@@ -52,8 +50,8 @@ func read(r *http.Request, form httpx.Form) (presented, error) {
 		return readBasic(authorization[0], form.Get("client_id"))
 	case form.Get("client_secret") != "":
 		return presented{}, agentid.Errorf(agentid.KindUnauthenticated, "credential_method", "client_secret_post is not supported")
-	case kind != AssertionType:
-		return presented{}, agentid.Invalidf("client_assertion_type", "want %s", AssertionType)
+	case kind != clientauth.AssertionType:
+		return presented{}, agentid.Invalidf("client_assertion_type", "want %s", clientauth.AssertionType)
 	case assertion == "":
 		return presented{}, agentid.Invalidf("client_assertion", "must not be empty")
 	}

@@ -21,9 +21,9 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/connectors"
-	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
+	"github.com/agentid-dev/agentid/server/ledger"
 )
 
 // Bounds on one request.
@@ -42,28 +42,19 @@ const (
 // Member is one agent of a lineage as the mint sees it.
 type Member struct {
 	Agent      agentid.Ref
-	Attenuated bool
-	// Ceiling bounds every token of the agent and of its descendants. Empty on an agent
-	// that is not attenuated means that policy alone bounds it; an attenuated agent with
-	// an empty ceiling may have nothing.
+	Attenuated bool // policy asks leg 2 of it too
+	// Ceiling bounds every token of the agent and of its descendants. Nil: policy alone
+	// bounds it; empty: it may have nothing.
 	Ceiling []capability.Capability
 }
 
 // Agent is an authenticated agent.
 type Agent struct {
 	Ref, Type, Principal agentid.Ref
-	Autonomous           bool     // Principal is a service: sub is the agent
-	OwnAuthority         bool     // its type holds its own authority
-	Lineage              []Member // leaf first
-	Expires              time.Time
-}
-
-// Assertion is the client assertion that the request came with: it is consumed in the
-// transaction that records the token.
-type Assertion struct {
-	Issuer  string // the client
-	ID      string // its jti
-	Expires time.Time
+	Autonomous           bool      // Principal is a service: sub is the agent
+	OwnAuthority         bool      // its type holds its own authority
+	Lineage              []Member  // leaf first
+	Expires              time.Time // zero: never
 }
 
 // Request asks for one token.
@@ -71,10 +62,10 @@ type Request struct {
 	Issuer     string // iss of the token
 	Agent      Agent
 	Details    capability.Request
-	Scope      []string // operations to narrow to; empty: as the capabilities say
-	Resource   string   // the connector's resource URI; empty: the only connector that fits
-	Thumbprint string   // of the key that the agent proved to hold; empty: a Bearer token is asked for
-	Assertion  Assertion
+	Scope      []string         // operations to narrow to; empty: as the capabilities say
+	Resource   string           // the connector's resource URI; empty: the only connector that fits
+	Thumbprint string           // of the key that the agent proved to hold; empty: a Bearer token is asked for
+	Assertion  ledger.Assertion // consumed in the transaction that records the token
 	RequestID  string
 }
 
@@ -86,25 +77,14 @@ type Grant struct {
 	ExpiresIn time.Duration
 }
 
-// Recorded is what one ledger transaction writes: the assertion is consumed, the token
-// is indexed, the record is appended; all or nothing.
-type Recorded struct {
-	Claims    capability.Claims
-	Connector agentid.Ref
-	Assertion Assertion
-	Record    auditlog.Record
-}
-
-// Ledger records issued tokens. KindUnauthenticated "assertion_replayed": the assertion
-// was used before. KindUnavailable: nothing may be known; the token does not leave.
+// Ledger is what the mint needs of the ledger.
 type Ledger interface {
-	RecordToken(ctx context.Context, r Recorded) error
-}
-
-// Templates finds a capability template of a tenant: KindNotFound if it has none of that
-// name.
-type Templates interface {
-	Template(ctx context.Context, tenant, name string) (capability.Template, error)
+	// RecordIssue consumes the assertion, indexes the token and appends the record, all or
+	// nothing. KindUnauthenticated "assertion_replayed": the assertion was used before.
+	// After any error the token does not leave.
+	RecordIssue(ctx context.Context, i ledger.Issue) error
+	// Template finds a capability template of a tenant: KindNotFound if there is none.
+	Template(ctx context.Context, tenant, name string) (ledger.Template, error)
 }
 
 // Decider is policy.Decider.
@@ -121,7 +101,6 @@ type Signer interface {
 type Config struct {
 	Kinds         map[string]*connectors.Kind
 	Fleet         wire.Fleet
-	Templates     Templates
 	Decider       Decider
 	Signer        Signer
 	Ledger        Ledger
@@ -142,8 +121,8 @@ func New(cfg Config) (*Mint, error) {
 		cfg.Lifetime = DefaultLifetime
 	}
 	switch {
-	case len(cfg.Kinds) == 0 || cfg.Fleet == nil || cfg.Templates == nil:
-		return nil, errors.New("issue: kinds, fleet and templates are required")
+	case len(cfg.Kinds) == 0 || cfg.Fleet == nil:
+		return nil, errors.New("issue: kinds and fleet are required")
 	case cfg.Decider == nil || cfg.Signer == nil || cfg.Ledger == nil || cfg.PolicyVersion == nil:
 		return nil, errors.New("issue: decider, signer, ledger and policy version are required")
 	case cfg.Lifetime < 0 || cfg.Lifetime > MaxLifetime:
@@ -186,7 +165,7 @@ func checkAgent(a Agent, now time.Time) error {
 	switch {
 	case a.Ref.IsZero() || a.Type.IsZero() || a.Principal.IsZero() || len(a.Lineage) == 0 || a.Lineage[0].Agent != a.Ref:
 		return errors.New("issue: the agent is incomplete")
-	case !now.Before(a.Expires):
+	case !a.Expires.IsZero() && !now.Before(a.Expires):
 		return agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent has expired")
 	}
 	return nil

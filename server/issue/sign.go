@@ -2,6 +2,7 @@ package issue
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/failpoint"
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/server/ledger"
 )
 
 // decided is the outcome of all decisions for one token, with the floor they rest on.
@@ -85,10 +87,11 @@ func (m *Mint) sign(ctx context.Context, req Request, t target, capabilities []c
 		return Grant{}, signingError(err)
 	}
 	failpoint.Hit("mint.signed")
-	err = m.cfg.Ledger.RecordToken(ctx, Recorded{
-		Claims: claims, Connector: t.connector.Ref, Assertion: req.Assertion, Record: record(req, t, claims, d),
-	})
+	recorded, err := entry(req, t, claims, d)
 	if err != nil {
+		return Grant{}, err
+	}
+	if err := m.cfg.Ledger.RecordIssue(ctx, recorded); err != nil {
 		return Grant{}, err
 	}
 	failpoint.Hit("mint.recorded")
@@ -151,13 +154,33 @@ func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 		life = min(life, bearer)
 	}
 	expiry := now.Truncate(time.Second).Add(life.Truncate(time.Second))
-	if end := req.Agent.Expires.Truncate(time.Second); end.Before(expiry) {
+	if end := req.Agent.Expires.Truncate(time.Second); !req.Agent.Expires.IsZero() && end.Before(expiry) {
 		expiry = end
 	}
 	if !now.Before(expiry) {
 		return time.Time{}, agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent expires before a token could be used")
 	}
 	return expiry, nil
+}
+
+// entry is what the ledger keeps of the token.
+func entry(req Request, t target, claims capability.Claims, d decided) (ledger.Issue, error) {
+	ref, err := agentid.TokenRef(claims.Context.Tenant, claims.ID)
+	if err != nil {
+		return ledger.Issue{}, fmt.Errorf("issue: %w", err)
+	}
+	details, err := json.Marshal(claims.Capabilities)
+	if err != nil {
+		return ledger.Issue{}, fmt.Errorf("issue: %w", err)
+	}
+	return ledger.Issue{
+		Token: ledger.Token{
+			Ref: ref, Agent: req.Agent.Ref, Principal: req.Agent.Principal, Audience: claims.Audience,
+			Issued: claims.IssuedAt, Expires: claims.Expiry, Details: details,
+		},
+		Assertion: req.Assertion,
+		Record:    record(req, t, claims, d),
+	}, nil
 }
 
 func record(req Request, t target, claims capability.Claims, d decided) auditlog.Record {

@@ -2,6 +2,8 @@ package issue
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -29,7 +31,7 @@ type wanted struct {
 func (m *Mint) expand(ctx context.Context, req Request) (wanted, error) {
 	w := wanted{capabilities: slices.Clone(req.Details.Capabilities)}
 	for _, call := range req.Details.Templates {
-		t, err := m.cfg.Templates.Template(ctx, req.Agent.Ref.Tenant(), call.Template)
+		t, err := m.template(ctx, req.Agent.Ref.Tenant(), call.Template)
 		if err != nil && agentid.KindOf(err) == agentid.KindNotFound {
 			return wanted{}, badDetails(agentid.Errorf(agentid.KindInvalid, "template_unknown", "there is no such template").WithField("template"))
 		}
@@ -53,6 +55,19 @@ func (m *Mint) expand(ctx context.Context, req Request) (wanted, error) {
 		return wanted{}, badDetails(agentid.Invalidf("authorization_details", "more than %d capabilities", MaxCapabilities))
 	}
 	return w, nil
+}
+
+func (m *Mint) template(ctx context.Context, tenant, name string) (capability.Template, error) {
+	var t capability.Template
+	stored, err := m.cfg.Ledger.Template(ctx, tenant, name)
+	if err != nil {
+		return t, err
+	}
+	if err := json.Unmarshal(stored.Spec, &t); err != nil {
+		return t, fmt.Errorf("issue: template %s of %s does not decode: %w", name, tenant, err)
+	}
+	t.Connector = stored.Connector
+	return t, nil
 }
 
 // target chooses the one connector: the tenant's connector at req.Resource, or the only
@@ -205,7 +220,7 @@ func scoped(asked []capability.Capability, scope []string) ([]capability.Capabil
 // Operations below different entries come back as capabilities of their own, which is
 // refused where a count of uses would be doubled by it.
 func (t target) below(member Member, c capability.Capability) ([]capability.Capability, error) {
-	if len(member.Ceiling) == 0 && !member.Attenuated {
+	if member.Ceiling == nil {
 		return []capability.Capability{c}, nil
 	}
 	resources, err := t.resources(c.Resource)

@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/connectors"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/signer"
+)
+
+// Config configures New. All but Logger and Now are required.
+type Config struct {
+	Ledger  *ledger.Ledger
+	Graph   Graph
+	Schema  v1.SchemaServiceClient
+	Signer  *signer.Signer
+	Revoker Revoker
+	Fleet   Fleet
+	Kinds   map[string]*connectors.Kind
+	// MaxToken is the longest life of a token with skew: listings look back that far.
+	MaxToken time.Duration
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// Revoker takes things away: intent and epoch in the ledger, the graph, the floor.
+type Revoker interface {
+	// Revoke takes one token back. It returns once no later request is allowed with it.
+	// Revoking twice is no error; an unknown token is KindNotFound. Any other error means
+	// that the intent stands and is completed later: the denial is not acknowledged.
+	Revoke(ctx context.Context, token agentid.Ref, reason, actor string) error
+}
+
+// Fleet is the gateways' view of settings.
+type Fleet interface {
+	// Reload reads the settings again. An error means that gateways keep the old ones:
+	// the change is made, but not acknowledged.
+	Reload(ctx context.Context) error
+}
+
+// Service carries out administration. It is safe for concurrent use; writes are one at
+// a time, so that two applies never interleave.
+type Service struct {
+	cfg Config
+	mu  sync.Mutex
+}
+
+// New checks cfg.
+func New(cfg Config) (*Service, error) {
+	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Schema == nil || cfg.Signer == nil || cfg.Revoker == nil ||
+		cfg.Fleet == nil || len(cfg.Kinds) == 0 || cfg.MaxToken <= 0 {
+		return nil, errors.New("admin: a required part is missing")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{cfg: cfg}, nil
+}
+
+// record is the audit row of one administrative write.
+func (s *Service) record(ctx context.Context, operation string, about agentid.Ref, resource string) auditlog.Record {
+	return auditlog.Record{
+		Kind: auditlog.Admin, Phase: auditlog.Single, Request: httpx.RequestID(ctx), Tenant: about.Tenant(),
+		Operation: operation, Resource: resource, Decision: auditlog.Allow,
+		Notes: map[string]string{"administrator": administrator(ctx)},
+	}
+}
+
+type administratorKey struct{}
+
+// administrator is the id of the credential that this request came with.
+func administrator(ctx context.Context) string {
+	id, _ := ctx.Value(administratorKey{}).(string)
+	return id
+}

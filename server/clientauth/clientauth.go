@@ -1,0 +1,234 @@
+// Package clientauth finds out who is calling an endpoint of the broker: an agent by
+// private_key_jwt (RFC 7523, rfc7523bis), or a connector's service client by
+// client_secret_basic.
+//
+// It owns which methods there are, that a request uses one of them, and that an unknown
+// client and a wrong key look alike. What an assertion must say is capability/clientauth's;
+// whether the agent may do anything is the graph's: a frozen agent authenticates.
+package clientauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/capability/clientauth"
+	"github.com/agentid-dev/agentid/capability/jws"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/issue"
+	"github.com/agentid-dev/agentid/server/ledger"
+)
+
+// Directory is what the ledger knows of clients. KindNotFound refuses the client;
+// KindUnavailable is an outage and is told as one.
+type Directory interface {
+	Lineage(ctx context.Context, ref agentid.Ref) ([]ledger.Agent, error)
+	AgentType(ctx context.Context, ref agentid.Ref) (ledger.AgentType, error)
+	Principal(ctx context.Context, ref agentid.Ref) (ledger.Principal, error)
+	// AuthenticateClient is KindUnauthenticated for a secret that is not this client's.
+	AuthenticateClient(ctx context.Context, connector agentid.Ref, secret agentid.Secret) error
+	// UseAssertion is KindUnauthenticated "assertion_replayed" for one that was used.
+	UseAssertion(ctx context.Context, a ledger.Assertion, records ...auditlog.Record) error
+}
+
+// Config configures New. Directory and Issuers are required.
+type Config struct {
+	Directory Directory
+	Issuers   discovery.Issuers
+	Now       func() time.Time // default: time.Now
+}
+
+// Authenticator is safe for concurrent use.
+type Authenticator struct{ cfg Config }
+
+// Client is who called. The zero Client is nobody.
+type Client struct {
+	Method     Method
+	Agent      issue.Agent      // by PrivateKeyJWT
+	Thumbprint string           // of the agent's key
+	Assertion  ledger.Assertion // not used up yet: the mint or Spend does that
+	Connector  agentid.Ref      // by ClientSecretBasic
+}
+
+// New checks cfg.
+func New(cfg Config) (*Authenticator, error) {
+	if cfg.Directory == nil || cfg.Issuers.Root() == "" {
+		return nil, errors.New("clientauth: directory and issuers are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Authenticator{cfg: cfg}, nil
+}
+
+// Agent authenticates an agent at the endpoint of an issuer. Errors: KindInvalid for an
+// ambiguous or half credential, KindUnauthenticated for a missing or wrong one,
+// KindUnavailable when the ledger cannot be asked.
+func (a *Authenticator) Agent(ctx context.Context, issuer string, r *http.Request, form httpx.Form) (Client, error) {
+	p, err := read(r, form)
+	if err != nil {
+		return Client{}, err
+	}
+	if p.method != PrivateKeyJWT {
+		return Client{}, agentid.Errorf(agentid.KindUnauthenticated, "credential_method", "this endpoint takes private_key_jwt")
+	}
+	return a.agent(ctx, issuer, p)
+}
+
+// Any authenticates an agent or a service client, with the errors of Agent.
+func (a *Authenticator) Any(ctx context.Context, issuer string, r *http.Request, form httpx.Form) (Client, error) {
+	p, err := read(r, form)
+	if err != nil {
+		return Client{}, err
+	}
+	if p.method == PrivateKeyJWT {
+		return a.agent(ctx, issuer, p)
+	}
+	return a.service(ctx, issuer, p)
+}
+
+// Spend uses up the assertion of a client that authenticated by one, and appends the
+// records in the same transaction.
+func (a *Authenticator) Spend(ctx context.Context, c Client, records ...auditlog.Record) error {
+	if c.Method != PrivateKeyJWT {
+		return errors.New("clientauth: there is no assertion to spend")
+	}
+	return a.cfg.Directory.UseAssertion(ctx, c.Assertion, records...)
+}
+
+func (a *Authenticator) service(ctx context.Context, issuer string, p presented) (Client, error) {
+	connector, err := agentid.ParseRefAs(agentid.TypeConnector, p.clientID)
+	if err == nil {
+		err = a.belongs(issuer, connector)
+	}
+	if err == nil {
+		err = a.cfg.Directory.AuthenticateClient(ctx, connector, p.secret)
+	}
+	if err != nil {
+		return Client{}, stranger(err)
+	}
+	return Client{Method: ClientSecretBasic, Connector: connector}, nil
+}
+
+func (a *Authenticator) agent(ctx context.Context, issuer string, p presented) (Client, error) {
+	var line []ledger.Agent
+	key := func(ctx context.Context, clientID, _ string) (jose.JSONWebKey, error) {
+		ref, err := agentid.ParseRefAs(agentid.TypeAgent, clientID)
+		if err != nil {
+			return jose.JSONWebKey{}, err
+		}
+		if err := a.belongs(issuer, ref); err != nil {
+			return jose.JSONWebKey{}, err
+		}
+		if line, err = a.cfg.Directory.Lineage(ctx, ref); err != nil {
+			return jose.JSONWebKey{}, err
+		}
+		if line[0].State != ledger.AgentActive {
+			return jose.JSONWebKey{}, agentid.Errorf(agentid.KindForbidden, "agent_retired", "the agent is retired")
+		}
+		return jws.ParseKey(line[0].PublicKey)
+	}
+	verified, err := clientauth.Verify(ctx, p.assertion, clientauth.Expect{
+		Issuer: issuer, ClientID: p.clientID, Keys: key, Now: a.cfg.Now(),
+	})
+	if err != nil {
+		if reason := agentid.ReasonOf(err); reason == clientauth.ReasonKey || reason == clientauth.ReasonSignature {
+			return Client{}, stranger(err)
+		}
+		return Client{}, err
+	}
+	agent, err := a.describe(ctx, line)
+	if err != nil {
+		return Client{}, err
+	}
+	return Client{
+		Method: PrivateKeyJWT, Agent: agent, Thumbprint: line[0].Thumbprint,
+		Assertion: ledger.Assertion{Client: agent.Ref, ID: verified.ID, Expires: verified.Expiry.Add(clientauth.Skew)},
+	}, nil
+}
+
+// belongs refuses a client of another tenant than the issuer's.
+func (a *Authenticator) belongs(issuer string, client agentid.Ref) error {
+	tenant, ok := a.cfg.Issuers.Tenant(issuer)
+	if !ok || tenant != "" && tenant != client.Tenant() {
+		return agentid.Errorf(agentid.KindNotFound, "client_unknown", "no such client at this issuer")
+	}
+	return nil
+}
+
+// stranger makes one answer of "no such client" and "not its key", so that nobody can
+// find out which clients exist. An outage stays one.
+func stranger(err error) error {
+	if agentid.KindOf(err) == agentid.KindUnavailable || agentid.KindOf(err) == agentid.KindInternal {
+		return err
+	}
+	return agentid.Errorf(agentid.KindUnauthenticated, "client_not_authenticated",
+		"the client is not known here, or the credential is not its own").WithCause(err)
+}
+
+// describe gathers what the mint needs of an agent. Every ancestor bounds it: its rights
+// are asked for too, and its ceiling is met.
+func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issue.Agent, error) {
+	leaf := line[0]
+	principal, err := a.cfg.Directory.Principal(ctx, leaf.Principal)
+	if err != nil {
+		return issue.Agent{}, incomplete(err)
+	}
+	out := issue.Agent{
+		Ref: leaf.Ref, Type: leaf.Type, Principal: leaf.Principal,
+		Autonomous: principal.Kind == ledger.PrincipalService, Expires: leaf.Expires,
+	}
+	for i, member := range line {
+		typ, err := a.cfg.Directory.AgentType(ctx, member.Type)
+		if err != nil {
+			return issue.Agent{}, incomplete(err)
+		}
+		ceiling, err := ceilingOf(member, typ)
+		if err != nil {
+			return issue.Agent{}, err
+		}
+		out.Lineage = append(out.Lineage, issue.Member{Agent: member.Ref, Attenuated: i > 0, Ceiling: ceiling})
+		if i == 0 {
+			out.OwnAuthority = typ.OwnAuthority
+		}
+		if !member.Expires.IsZero() && (out.Expires.IsZero() || member.Expires.Before(out.Expires)) {
+			out.Expires = member.Expires
+		}
+	}
+	return out, nil
+}
+
+// ceilingOf is the agent's own ceiling, else its type's. A ceiling that does not decode
+// refuses: it is not taken for none.
+func ceilingOf(agent ledger.Agent, typ ledger.AgentType) ([]capability.Capability, error) {
+	raw := agent.Ceiling
+	if len(raw) == 0 {
+		raw = typ.Ceiling
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	ceiling := []capability.Capability{}
+	if err := json.Unmarshal(raw, &ceiling); err != nil || ceiling == nil {
+		return nil, agentid.Errorf(agentid.KindInternal, "internal", "internal error").
+			WithCause(fmt.Errorf("the ceiling of %s does not decode: %w", agent.Ref, err))
+	}
+	return ceiling, nil
+}
+
+// incomplete makes a missing part of an agent that is known our own failure.
+func incomplete(err error) error {
+	if agentid.KindOf(err) == agentid.KindUnavailable {
+		return err
+	}
+	return agentid.Errorf(agentid.KindInternal, "internal", "internal error").WithCause(err)
+}

@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+)
+
+// AgentType is the template that policy attaches to.
+type AgentType struct {
+	Ref     agentid.Ref `json:"ref"`
+	Display string      `json:"display,omitempty"`
+	// OwnAuthority: its agents do not need their principal to have the permission.
+	OwnAuthority bool `json:"own_authority,omitempty"`
+	// Launchers are who may start an agent of this type.
+	Launchers []agentid.Ref `json:"launchers,omitempty"`
+	// MaxLifetime bounds the life of its agents; 0 is the broker's default.
+	MaxLifetime time.Duration `json:"max_lifetime,omitempty"`
+	// Ceiling is what its agents get when they bring no ceiling of their own, in the
+	// form of Agent.Ceiling. Empty: nothing beyond policy bounds them.
+	Ceiling json.RawMessage `json:"ceiling,omitempty"`
+	Meta    `json:"-"`
+}
+
+var agentTypes = kind[AgentType]{
+	name:   "agent_type",
+	table:  objectTable("agent_types"),
+	id:     func(t *AgentType) (string, string) { return t.Ref.Tenant(), t.Ref.Name() },
+	alias:  func(*AgentType) string { return "" },
+	meta:   func(t *AgentType) *Meta { return &t.Meta },
+	refers: func(t *AgentType) []reference { return []reference{tenantReference(t.Ref.Tenant())} },
+	named:  []string{`SELECT 1 FROM agents WHERE type = ? LIMIT 1`},
+	check: func(t *AgentType) error {
+		if err := checkRef("agent_type", t.Ref, agentid.TypeAgentType); err != nil {
+			return err
+		}
+		for _, launcher := range t.Launchers {
+			if launcher.Tenant() != t.Ref.Tenant() {
+				return agentid.Invalidf("launchers", "belongs to another tenant")
+			}
+		}
+		if t.MaxLifetime < 0 {
+			return agentid.Invalidf("max_lifetime", "must not be negative")
+		}
+		if err := compactJSON("ceiling", &t.Ceiling); err != nil {
+			return err
+		}
+		return checkDisplay(t.Display)
+	},
+}
+
+// PutAgentType creates or replaces an agent type; see PutTenant.
+func (l *Ledger) PutAgentType(ctx context.Context, t AgentType, records ...auditlog.Record) (AgentType, bool, error) {
+	return agentTypes.put(ctx, l, t, records)
+}
+
+// AgentType reads one agent type: KindNotFound agent_type_unknown.
+func (l *Ledger) AgentType(ctx context.Context, ref agentid.Ref) (AgentType, error) {
+	if err := checkRef("agent_type", ref, agentid.TypeAgentType); err != nil {
+		return AgentType{}, err
+	}
+	return agentTypes.get(ctx, l.reader(), ref.Tenant(), ref.Name())
+}
+
+// AgentTypes lists a tenant's agent types in order of their names.
+func (l *Ledger) AgentTypes(ctx context.Context, tenant string, p Page) ([]AgentType, error) {
+	return agentTypes.list(ctx, l.reader(), tenant, p)
+}
+
+// DeleteAgentType deletes an agent type that never had an agent.
+func (l *Ledger) DeleteAgentType(ctx context.Context, ref agentid.Ref, records ...auditlog.Record) error {
+	if err := checkRef("agent_type", ref, agentid.TypeAgentType); err != nil {
+		return err
+	}
+	return agentTypes.remove(ctx, l, ref.Tenant(), ref.Name(), ref.String(), records)
+}

@@ -1,0 +1,284 @@
+package ledger
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/sqlitedb"
+	"github.com/agentid-dev/agentid/internal/wire"
+)
+
+// Retention is how long an idempotency key is remembered: shorter than the 24 hours of
+// the upstream, so that what we forgot is decided anew and what it forgot is not
+// taken for a retry.
+const Retention = 20 * time.Hour
+
+// Bounds of what a client chooses.
+const (
+	maxIdempotencyKey = 255
+	maxHoldKey        = 1024
+	maxDigest         = 256
+)
+
+// effectState is where an effect stands. The zero effectState is none.
+type effectState int
+
+const (
+	inFlight effectState = iota + 1
+	done
+	released // it had no effect: key, use and hold were given back
+	unknown  // it may have happened: the hold stands until due
+	expired  // it was unknown at its deadline: by now the upstream's facts tell
+)
+
+// effect is one row of effects.
+type effect struct {
+	seq               int64
+	nonce             []byte
+	of                int64 // the owner, when this is a retry
+	token, capability string
+	digest, holdKey   string
+	amount            int64
+	state             effectState
+	stands, open      bool
+	attempt           int64
+	request           string
+	begin             int64
+	due               sql.NullInt64
+	created           int64
+}
+
+const effectColumns = `seq, nonce, of, token, capability, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created`
+
+func (e *effect) id() string { return reservationID(e.seq, e.nonce) }
+
+var _ wire.Effects = (*Ledger)(nil)
+
+// Reserve implements wire.Effects.
+func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation, error) {
+	if err := l.checkReserve(&r); err != nil {
+		return wire.Reservation{}, err
+	}
+	begin, err := auditlog.Prepare(r.Record, l.now())
+	if err != nil {
+		return wire.Reservation{}, err
+	}
+	e := effect{
+		token: r.Token.String(), digest: r.RequestDigest, holdKey: r.HoldKey, amount: r.HoldAmount,
+		state: inFlight, stands: true, open: true, request: r.Record.Request,
+		due: sql.NullInt64{Int64: micros(r.Deadline), Valid: true}, created: micros(l.now()), nonce: make([]byte, 8),
+	}
+	if r.UsesMax > 0 {
+		e.capability = r.CapabilityDigest
+	}
+	if _, err := rand.Read(e.nonce); err != nil {
+		return wire.Reservation{}, err
+	}
+	var idem []byte
+	if r.IdempotencyKey != "" {
+		idem = l.upstreamKey(r.Agent, r.IdempotencyKey)
+	}
+	var ahead []wire.Ahead
+	err = l.write(ctx, nil, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		var err error
+		if e.begin, err = l.log.Add(ctx, tx, begin); err != nil {
+			return err
+		}
+		if ahead, err = l.reserve(ctx, tx, &e, idem, r.UsesMax); err != nil {
+			return err
+		}
+		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead)}
+		tx.OnCommit(func() { l.holds.add(e.id(), flight) })
+		return nil
+	})
+	if err != nil {
+		return wire.Reservation{}, err
+	}
+	return wire.Reservation{ID: e.id(), Retry: e.of != 0, UpstreamKey: hex.EncodeToString(idem), Ahead: ahead}, nil
+}
+
+// reserve takes everything inside the transaction and fills in e. An error takes all
+// of it back.
+func (l *Ledger) reserve(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte, usesMax int64) ([]wire.Ahead, error) {
+	if idem != nil {
+		retry, err := l.bind(ctx, tx, e, idem)
+		if err != nil || retry {
+			return nil, err
+		}
+	}
+	if usesMax > 0 {
+		if err := consumeUse(ctx, tx, e, usesMax); err != nil {
+			return nil, err
+		}
+	}
+	if err := insertEffect(ctx, tx, e, idem); err != nil {
+		return nil, err
+	}
+	return readAhead(ctx, tx.Query, e.holdKey, e.seq)
+}
+
+// bind looks the idempotency key up. It reports a retry, for which e is inserted as an
+// attempt of the effect that owns the key, or that e shall own the key.
+func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) (retry bool, err error) {
+	owner, found, err := readEffect(ctx, tx.Query, `SELECT `+effectColumns+` FROM effects WHERE idem = ?`, idem)
+	if err != nil || !found {
+		return false, err
+	}
+	forgotten := owner.created <= e.created-Retention.Microseconds()
+	switch {
+	case forgotten && owner.state != inFlight && owner.state != unknown:
+		return false, freeKey(ctx, tx, owner.seq)
+	case owner.digest != e.digest:
+		return false, agentid.Errorf(agentid.KindConflict, "idempotency_key_reused", "the key was used for another request").WithField("idempotency_key")
+	case owner.state == inFlight:
+		return false, agentid.Errorf(agentid.KindConflict, "idempotency_in_progress", "a request with this key is under way").WithField("idempotency_key")
+	case owner.state == expired:
+		return false, freeKey(ctx, tx, owner.seq)
+	case owner.state != done && owner.state != unknown:
+		return false, fmt.Errorf("effect %d has state %d", owner.seq, owner.state)
+	}
+	e.of, e.stands, e.holdKey, e.amount, e.capability = owner.seq, false, "", 0, ""
+	if err := insertEffect(ctx, tx, e, nil); err != nil {
+		return false, err
+	}
+	if owner.state == unknown {
+		_, err = tx.Exec(ctx, `UPDATE effects SET state = ?, attempt = ?, due = max(due, ?) WHERE seq = ?`, inFlight, e.seq, e.due, owner.seq)
+	}
+	return true, err
+}
+
+func freeKey(ctx context.Context, tx *sqlitedb.Tx, seq int64) error {
+	_, err := tx.Exec(ctx, `UPDATE effects SET idem = NULL WHERE seq = ?`, seq)
+	return err
+}
+
+func consumeUse(ctx context.Context, tx *sqlitedb.Tx, e *effect, limit int64) error {
+	res, err := tx.Exec(ctx, `INSERT INTO uses (token, capability, used, updated) VALUES (?,?,1,?)
+		ON CONFLICT (token, capability) DO UPDATE SET used = used + 1, updated = excluded.updated WHERE used < ?`,
+		e.token, e.capability, e.created, limit)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		if err != nil {
+			return err
+		}
+		return agentid.Errorf(agentid.KindForbidden, "uses_exhausted", "the capability may be used %d times", limit).WithField("uses")
+	}
+	return nil
+}
+
+func insertEffect(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) error {
+	var key any // a nil []byte would be an empty blob
+	if idem != nil {
+		key = idem
+	}
+	res, err := tx.Exec(ctx, `INSERT INTO effects (nonce, of, token, capability, idem, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?)`,
+		e.nonce, e.of, e.token, e.capability, key, e.digest, e.holdKey, e.amount, e.state, e.stands, e.open, e.request, e.begin, e.due, e.created)
+	if err != nil {
+		return err
+	}
+	e.seq, err = res.LastInsertId()
+	return err
+}
+
+// readAhead are the earlier holds on a key that stand, oldest first.
+func readAhead(ctx context.Context, q query, holdKey string, seq int64) ([]wire.Ahead, error) {
+	if holdKey == "" {
+		return nil, nil
+	}
+	var out []wire.Ahead
+	err := rows(ctx, q, func(r *sql.Rows) error {
+		var seq, amount int64
+		var nonce []byte
+		err := r.Scan(&seq, &nonce, &amount)
+		out = append(out, wire.Ahead{ID: reservationID(seq, nonce), Amount: amount})
+		return err
+	}, `SELECT seq, nonce, hold_amount FROM effects WHERE hold_key = ? AND hold_key <> '' AND stands = 1 AND seq < ? ORDER BY seq`, holdKey, seq)
+	return out, err
+}
+
+func readEffect(ctx context.Context, q query, text string, args ...any) (e effect, found bool, err error) {
+	found, err = one(ctx, q, []any{
+		&e.seq, &e.nonce, &e.of, &e.token, &e.capability, &e.digest, &e.holdKey, &e.amount,
+		&e.state, &e.stands, &e.open, &e.attempt, &e.request, &e.begin, &e.due, &e.created,
+	}, text, args...)
+	return e, found, err
+}
+
+func (l *Ledger) checkReserve(r *wire.Reserve) error {
+	tenant := r.Agent.Tenant()
+	if err := checkRef("agent", r.Agent, agentid.TypeAgent); err != nil {
+		return err
+	}
+	if err := checkRef("token", r.Token, agentid.TypeToken); err != nil {
+		return err
+	}
+	switch {
+	case r.Token.Tenant() != tenant:
+		return agentid.Invalidf("token", "belongs to another tenant")
+	case r.UsesMax < 0 || (r.UsesMax > 0 && r.CapabilityDigest == "") || len(r.CapabilityDigest) > maxDigest:
+		return agentid.Invalidf("uses", "want a capability's digest and a maximum of 0 or more")
+	case len(r.IdempotencyKey) > maxIdempotencyKey:
+		return agentid.Invalidf("idempotency_key", "is longer than %d bytes", maxIdempotencyKey)
+	case r.IdempotencyKey != "" && r.RequestDigest == "", len(r.RequestDigest) > maxDigest:
+		return agentid.Invalidf("request_digest", "want the digest that the key is bound to")
+	case r.HoldKey != "" && (r.HoldAmount <= 0 || r.HoldAmount > 1<<53):
+		return agentid.Invalidf("amount", "want 1 to 2^53 minor units")
+	case r.HoldKey == "" && r.HoldAmount != 0, len(r.HoldKey) > maxHoldKey:
+		return agentid.Invalidf("hold_key", "want a key of at most %d bytes", maxHoldKey)
+	case r.HoldKey != "" && !strings.HasPrefix(r.HoldKey, tenant+"/"):
+		return agentid.Invalidf("hold_key", "belongs to another tenant")
+	case !r.Deadline.After(l.now()):
+		return agentid.Invalidf("deadline", "must be in the future")
+	case r.Record.Phase != auditlog.Begin || r.Record.Request == "" || r.Record.Tenant != tenant:
+		return agentid.Errorf(agentid.KindInternal, "audit_record_invalid", "want the begin of a request of the agent's tenant")
+	}
+	return nil
+}
+
+// upstreamKey is a keyed hash over tenant, agent and key, each with its length, so that
+// no agent can name another's key.
+func (l *Ledger) upstreamKey(agent agentid.Ref, key string) []byte {
+	mac := hmac.New(sha256.New, l.hmacKey)
+	for _, part := range []string{"idempotency", agent.Tenant(), agent.Name(), key} {
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(part)))
+		mac.Write(n[:])
+		mac.Write([]byte(part))
+	}
+	return mac.Sum(nil)
+}
+
+func reservationID(seq int64, nonce []byte) string {
+	return "r" + strconv.FormatInt(seq, 10) + "-" + hex.EncodeToString(nonce)
+}
+
+// findReservation reads the effect that id names. An id with a wrong nonce names none.
+func findReservation(ctx context.Context, q query, id string) (effect, error) {
+	digits, _, _ := strings.Cut(strings.TrimPrefix(id, "r"), "-")
+	if seq, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		e, found, err := readEffect(ctx, q, `SELECT `+effectColumns+` FROM effects WHERE seq = ?`, seq)
+		if err != nil {
+			return effect{}, err
+		}
+		if found && hmac.Equal([]byte(e.id()), []byte(id)) {
+			return e, nil
+		}
+	}
+	return effect{}, errReservationUnknown
+}
+
+var errReservationUnknown = agentid.Errorf(agentid.KindNotFound, "reservation_unknown", "there is no such reservation in flight")

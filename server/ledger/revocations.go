@@ -1,0 +1,164 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/sqlitedb"
+)
+
+// Revocation is something that is taken away: begun, and settled once the graph says so.
+type Revocation struct {
+	Epoch   agentid.Epoch
+	Target  agentid.Ref
+	Agent   agentid.Ref // whose token the target is; may be zero
+	Reason  string
+	Actor   string
+	Expires time.Time // when the edge may go; zero: never
+	Created time.Time
+	Settled time.Time      // zero while it is open
+	Zookie  agentid.Zookie // of the edge; empty while it is open
+}
+
+const revocationColumns = `epoch, target, agent, reason, actor, expires, created, settled, zookie`
+
+// BeginRevocation records the intent under the next epoch. Epochs only grow and are
+// never given out twice. From its return on the intent survives a crash: until it is
+// settled it is among OpenRevocations, to be replayed.
+func (l *Ledger) BeginRevocation(ctx context.Context, r Revocation, records ...auditlog.Record) (Revocation, error) {
+	if r.Target.IsZero() || len(r.Reason) > maxReason || len(r.Actor) > maxSubject {
+		return Revocation{}, agentid.Invalidf("target", "want a target, and a short reason and actor")
+	}
+	r.Created, r.Settled, r.Zookie = l.now().UTC().Truncate(time.Microsecond), time.Time{}, ""
+	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		res, err := tx.Exec(ctx, `INSERT INTO revocations (target, tenant, agent, reason, actor, expires, created, settled, zookie) VALUES (?,?,?,?,?,?,?,0,'')`,
+			r.Target.String(), r.Target.Tenant(), r.Agent.String(), r.Reason, r.Actor, micros(r.Expires), micros(r.Created))
+		if err != nil {
+			return err
+		}
+		epoch, err := res.LastInsertId()
+		if err != nil {
+			return err
+		}
+		r.Epoch = agentid.Epoch(epoch)
+		if r.Target.Type() != agentid.TypeToken {
+			return nil
+		}
+		_, err = tx.Exec(ctx, `UPDATE tokens SET revoked = ? WHERE tenant = ? AND jti = ? AND revoked = 0`,
+			micros(r.Created), r.Target.Tenant(), r.Target.Name())
+		return err
+	})
+	if err != nil {
+		return Revocation{}, err
+	}
+	return r, nil
+}
+
+// SettleRevocation ends an intent with the zookie at which the graph was seen to say
+// it, and raises the floor. It may be repeated. KindNotFound revocation_unknown.
+func (l *Ledger) SettleRevocation(ctx context.Context, epoch agentid.Epoch, zookie agentid.Zookie, records ...auditlog.Record) error {
+	if zookie == "" {
+		return agentid.Invalidf("zookie", "must not be empty")
+	}
+	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		var settled int64
+		found, err := one(ctx, tx.Query, []any{&settled}, `SELECT settled FROM revocations WHERE epoch = ?`, epoch)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return agentid.Errorf(agentid.KindNotFound, "revocation_unknown", "there is no such revocation")
+		case settled != 0:
+			return errUnchanged
+		}
+		if _, err := tx.Exec(ctx, `UPDATE revocations SET settled = ?, zookie = ? WHERE epoch = ?`, micros(l.now()), string(zookie), epoch); err != nil {
+			return err
+		}
+		tx.OnCommit(l.notifyChanged)
+		return l.raiseFloor(ctx, tx, epoch, zookie)
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// raiseFloor keeps the later zookie and the higher epoch, each for itself: revocations
+// settle in any order.
+func (l *Ledger) raiseFloor(ctx context.Context, tx *sqlitedb.Tx, epoch agentid.Epoch, zookie agentid.Zookie) error {
+	old, err := getMeta(ctx, tx.Query, metaFloorZookie)
+	if err != nil {
+		return err
+	}
+	newer := len(old) == 0
+	if !newer {
+		if newer, err = l.cfg.Newer(zookie, agentid.Zookie(old)); err != nil {
+			return err
+		}
+	}
+	if newer {
+		if err := setMeta(ctx, tx, metaFloorZookie, []byte(zookie)); err != nil {
+			return err
+		}
+	}
+	high, err := getMetaInt(ctx, tx.Query, metaFloorEpoch)
+	if err != nil || high >= int64(epoch) {
+		return err
+	}
+	return setMetaInt(ctx, tx, metaFloorEpoch, int64(epoch))
+}
+
+// OpenRevocations are the intents that are not settled, oldest first.
+func (l *Ledger) OpenRevocations(ctx context.Context) ([]Revocation, error) {
+	return l.readRevocations(ctx, `SELECT `+revocationColumns+` FROM revocations WHERE settled = 0 ORDER BY epoch`)
+}
+
+// Revocations lists a tenant's revocations after an epoch, oldest first. Limit is at
+// most 1000, default 100.
+func (l *Ledger) Revocations(ctx context.Context, tenant string, after agentid.Epoch, limit int) ([]Revocation, error) {
+	n, err := Page{Limit: limit}.limit()
+	if err != nil {
+		return nil, err
+	}
+	return l.readRevocations(ctx, `SELECT `+revocationColumns+` FROM revocations WHERE tenant = ? AND epoch > ? ORDER BY epoch LIMIT ?`, tenant, after, n)
+}
+
+// Floor is what no decision may be older than: the latest zookie and highest epoch of
+// the settled revocations, empty and 0 before the first; and the incarnation.
+func (l *Ledger) Floor(ctx context.Context) (agentid.Zookie, agentid.Epoch, string, error) {
+	var zookie, incarnation []byte
+	var epoch int64
+	_, err := one(ctx, l.reader(), []any{&zookie, &epoch, &incarnation}, `SELECT
+		coalesce((SELECT value FROM meta WHERE name = '`+metaFloorZookie+`'), x''),
+		CAST(coalesce((SELECT value FROM meta WHERE name = '`+metaFloorEpoch+`'), x'30') AS INTEGER),
+		(SELECT value FROM meta WHERE name = '`+metaIncarnation+`')`)
+	return agentid.Zookie(zookie), agentid.Epoch(epoch), string(incarnation), err
+}
+
+// Epoch is the last epoch that was given out, 0 before the first.
+func (l *Ledger) Epoch(ctx context.Context) (agentid.Epoch, error) {
+	var epoch agentid.Epoch
+	_, err := one(ctx, l.reader(), []any{&epoch}, `SELECT seq FROM sqlite_sequence WHERE name = 'revocations'`)
+	return epoch, err
+}
+
+func (l *Ledger) readRevocations(ctx context.Context, text string, args ...any) ([]Revocation, error) {
+	var out []Revocation
+	err := rows(ctx, l.reader(), func(row *sql.Rows) error {
+		var r Revocation
+		var target, agent string
+		var expires, created, settled int64
+		if err := row.Scan(&r.Epoch, &target, &agent, &r.Reason, &r.Actor, &expires, &created, &settled, &r.Zookie); err != nil {
+			return readError(err)
+		}
+		r.Expires, r.Created, r.Settled = fromMicros(expires), fromMicros(created), fromMicros(settled)
+		err := parseRefs([]string{target, agent}, &r.Target, &r.Agent)
+		out = append(out, r)
+		return err
+	}, text, args...)
+	return out, err
+}

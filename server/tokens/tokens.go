@@ -1,0 +1,190 @@
+// Package tokens is the token endpoint (RFC 6749 section 3.2): it owns the steps from
+// the bytes of a request to the bytes of an answer, so that no grant can leave one out:
+//
+//	form → grant type → client authentication → rate → proof of possession →
+//	parameters → mint → answer
+//
+// What a token may say is decided by package issue; who is calling by clientauth.
+package tokens
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/capability/dpop"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/failpoint"
+	"github.com/agentid-dev/agentid/internal/httperr"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/clientauth"
+	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/issue"
+	"github.com/agentid-dev/agentid/server/trail"
+)
+
+// Clients authenticates an agent at one issuer.
+type Clients interface {
+	Agent(ctx context.Context, issuer string, r *http.Request, form httpx.Form) (clientauth.Client, error)
+	// Spend uses up the assertion of a request that was refused, together with the
+	// refusal's audit record.
+	Spend(ctx context.Context, c clientauth.Client, records ...auditlog.Record) error
+}
+
+// Minter is issue.Mint.
+type Minter interface {
+	Issue(ctx context.Context, req issue.Request) (issue.Grant, error)
+}
+
+// Config configures New. Everything without a default is required.
+type Config struct {
+	Issuers   discovery.Issuers
+	Clients   Clients
+	Mint      Minter
+	Guard     *dpop.Guard // nonces and proofs seen, of this process
+	Trail     *trail.Trail
+	PerMinute int              // token requests per agent; default: DefaultPerMinute
+	Burst     int              // default: DefaultBurst
+	Now       func() time.Time // default: time.Now
+}
+
+// Endpoint is the token endpoint of the root issuer and of every tenant.
+type Endpoint struct {
+	cfg   Config
+	limit *limit
+}
+
+// New checks cfg.
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Guard == nil || cfg.Trail == nil {
+		return nil, errors.New("tokens: issuers, clients, mint, guard and trail are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	limit, err := newLimit(cfg.PerMinute, cfg.Burst)
+	if err != nil {
+		return nil, err
+	}
+	return &Endpoint{cfg: cfg, limit: limit}, nil
+}
+
+// response is RFC 6749 section 5.1 with RFC 9396 section 7.
+type response struct {
+	AccessToken string                  `json:"access_token"`
+	TokenType   string                  `json:"token_type"`
+	ExpiresIn   int64                   `json:"expires_in"`
+	Scope       string                  `json:"scope"`
+	Details     []capability.Capability `json:"authorization_details"`
+}
+
+// exchange is one request on its way through the steps.
+type exchange struct {
+	issuer  string // whose endpoint was called
+	tenant  string // "" at the root
+	client  clientauth.Client
+	request issue.Request
+}
+
+// Token handles one request. Every refusal is in the audit log before it is answered;
+// the error is to be rendered by httperr.OAuth.
+func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request, tenant string) error {
+	x := exchange{issuer: e.cfg.Issuers.Of(tenant), tenant: tenant}
+	grant, err := e.run(w, r, &x)
+	if err != nil {
+		e.refused(r.Context(), x, err)
+		return err
+	}
+	tokenType := "DPoP"
+	if grant.Bearer {
+		tokenType = "Bearer"
+	}
+	_ = httpx.WriteJSON(w, http.StatusOK, response{ // the peer is gone: the token is recorded all the same
+		AccessToken: grant.Token, TokenType: tokenType, ExpiresIn: int64(grant.ExpiresIn / time.Second),
+		Scope: grant.Claims.Scope, Details: grant.Claims.Capabilities,
+	})
+	return nil
+}
+
+func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *exchange) (issue.Grant, error) {
+	ctx := r.Context()
+	form, err := httpx.ParseForm(w, r, formRules)
+	if err != nil {
+		return issue.Grant{}, err
+	}
+	if err = checkGrant(form); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.client, err = e.cfg.Clients.Agent(ctx, x.issuer, r, form); err != nil {
+		return issue.Grant{}, err
+	}
+	failpoint.Hit("mint.authenticated")
+	x.request = issue.Request{
+		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx),
+	}
+	if err = e.limit.take(ctx, x.client.Agent.Ref); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.request.Thumbprint, err = e.proof(w, r, x); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.request.Resource, err = target(form); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.request.Scope, err = scope(form); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.request.Details, err = details(form); err != nil {
+		return issue.Grant{}, err
+	}
+	return e.cfg.Mint.Issue(ctx, x.request)
+}
+
+// proof checks the proof of possession (RFC 9449 section 5) and returns the thumbprint of
+// its key, "" when there is no proof. Tokens are bound to the agent's own key: a proof by
+// another would let whoever stole an assertion bind a token to a key of theirs.
+func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *exchange) (string, error) {
+	proofs := r.Header.Values("DPoP")
+	if len(proofs) == 0 {
+		return "", nil
+	}
+	w.Header().Set("DPoP-Nonce", e.cfg.Guard.Nonce())
+	if len(proofs) > 1 {
+		return "", agentid.Errorf(agentid.KindInvalid, dpop.ReasonInvalid, "more than one DPoP proof").WithField("DPoP")
+	}
+	proof, err := dpop.Verify(proofs[0], dpop.Expect{Method: r.Method, URL: x.issuer + discovery.PathToken, Now: e.cfg.Now()})
+	if err != nil {
+		return "", err
+	}
+	if proof.JKT != x.client.Thumbprint {
+		return "", agentid.Errorf(agentid.KindInvalid, "dpop_key_mismatch", "the proof is not by the agent's own key").WithField("DPoP")
+	}
+	return proof.JKT, e.cfg.Guard.Check(proof)
+}
+
+// refused writes the refusal to the audit log. Where the client is known, its assertion
+// is used up in the same transaction: a captured request cannot be tried again. A
+// challenge for a nonce leaves it, because clients answer that with the same assertion.
+func (e *Endpoint) refused(ctx context.Context, x exchange, err error) {
+	about := auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant}
+	if x.client.Agent.Ref.IsZero() {
+		e.cfg.Trail.Refused(ctx, trail.Stranger, about, err)
+		return
+	}
+	about = issue.About(x.request)
+	switch agentid.ReasonOf(err) {
+	case httperr.UseDPoPNonce, "assertion_replayed":
+		e.cfg.Trail.Refused(ctx, trail.Challenged, about, err)
+		return
+	case "rate_agent":
+		e.cfg.Trail.Refused(ctx, trail.Limited, about, err)
+		return
+	}
+	record := e.cfg.Trail.Record(ctx, about, err)
+	if spent := e.cfg.Clients.Spend(ctx, x.client, record); spent != nil {
+		e.cfg.Trail.Refused(ctx, trail.Known, about, err)
+	}
+}
