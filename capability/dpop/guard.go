@@ -69,8 +69,9 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 // Nonce is the value of the DPoP-Nonce header for any response now.
 func (g *Guard) Nonce() string {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.nonce(g.advance())
+	period := g.advance()
+	g.mu.Unlock()
+	return g.nonce(period)
 }
 
 // Check lets a verified proof pass once. A nonce that is absent, too old or of
@@ -82,17 +83,17 @@ func (g *Guard) Check(p Proof) error {
 	if p.JKT == "" || p.ID == "" {
 		return invalid("jti")
 	}
+	period, ok := g.periodOf(p.Nonce)
+	key := proofKey(p)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.advance()
-	period, ok := g.periodOf(p.Nonce)
 	if !ok || period > now || period < now-1 {
 		return &agentid.Error{
 			Kind: agentid.KindUnauthenticated, Reason: ReasonUseNonce, Field: "nonce",
 			Message: "the DPoP proof needs the nonce of the DPoP-Nonce header",
 		}
 	}
-	key := proofKey(p)
 	if _, seen := g.seen[period][key]; seen {
 		return invalid("jti")
 	}

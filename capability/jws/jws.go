@@ -1,6 +1,9 @@
 package jws
 
 import (
+	"crypto"
+	"crypto/rsa"
+	_ "crypto/sha512" // for crypto.Hash.New
 	"encoding/base64"
 	"slices"
 	"strings"
@@ -56,6 +59,23 @@ type Unverified struct {
 // *Error: FaultMalformed, FaultType, FaultAlgorithm, and FaultKey for a bad
 // embedded key.
 func Parse(compact string, policy Policy) (*Unverified, error) {
+	u, err := parseMessage(compact, policy)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := strictjson.Parse(u.payload, strictjson.Limits{})
+	if err != nil {
+		return nil, &Error{Fault: FaultMalformed, Detail: "the payload is not strict JSON", Cause: err}
+	}
+	if claims.Kind() != strictjson.Object {
+		return nil, faultf(FaultMalformed, "the payload is not a JSON object")
+	}
+	u.claims = claims
+	return u, nil
+}
+
+// parseMessage is Parse without the reading of the payload.
+func parseMessage(compact string, policy Policy) (*Unverified, error) {
 	limit := policy.MaxBytes
 	if limit <= 0 {
 		limit = DefaultMaxBytes
@@ -82,14 +102,6 @@ func Parse(compact string, policy Policy) (*Unverified, error) {
 	if u.payload, err = decode(body); err != nil {
 		return nil, err
 	}
-	claims, err := strictjson.Parse(u.payload, strictjson.Limits{Bytes: limit})
-	if err != nil {
-		return nil, &Error{Fault: FaultMalformed, Detail: "the payload is not strict JSON", Cause: err}
-	}
-	if claims.Kind() != strictjson.Object {
-		return nil, faultf(FaultMalformed, "the payload is not a JSON object")
-	}
-	u.claims = claims
 	return u, nil
 }
 
@@ -104,21 +116,51 @@ func (u *Unverified) Hint(claim string) (string, bool) { return u.claims.Get(cla
 // CheckKey for the header's algorithm, and its kid, where both have one, must be
 // the header's. Errors are of type *Error: FaultKey or FaultSignature.
 func (u *Unverified) Verify(key jose.JSONWebKey) (strictjson.Value, error) {
-	if err := CheckKey(key, u.header.Algorithm); err != nil {
+	if err := u.verify(key); err != nil {
 		return strictjson.Value{}, err
-	}
-	if u.header.KeyID != "" && key.KeyID != "" && u.header.KeyID != key.KeyID {
-		return strictjson.Value{}, faultf(FaultKey, "kid names another key")
-	}
-	parsed, err := jose.ParseSignedCompact(u.compact, []jose.SignatureAlgorithm{u.header.Algorithm})
-	if err != nil {
-		return strictjson.Value{}, &Error{Fault: FaultMalformed, Detail: "not a compact JWS", Cause: err}
-	}
-	if err := parsed.DetachedVerify(u.payload, key.Key); err != nil {
-		return strictjson.Value{}, &Error{Fault: FaultSignature, Detail: "the signature does not verify", Cause: err}
 	}
 	return u.claims, nil
 }
+
+func (u *Unverified) verify(key jose.JSONWebKey) error {
+	if err := CheckKey(key, u.header.Algorithm); err != nil {
+		return err
+	}
+	if u.header.KeyID != "" && key.KeyID != "" && u.header.KeyID != key.KeyID {
+		return faultf(FaultKey, "kid names another key")
+	}
+	parsed, err := jose.ParseSignedCompact(u.compact, []jose.SignatureAlgorithm{u.header.Algorithm})
+	if err != nil {
+		return &Error{Fault: FaultMalformed, Detail: "not a compact JWS", Cause: err}
+	}
+	if err := parsed.DetachedVerify(u.payload, key.Key); err != nil {
+		return &Error{Fault: FaultSignature, Detail: "the signature does not verify", Cause: err}
+	}
+	return u.verifySalt(key)
+}
+
+// verifySalt checks an RSASSA-PSS signature again for the salt length that RFC 7518
+// section 3.5 demands, the digest's; go-jose accepts any.
+func (u *Unverified) verifySalt(key jose.JSONWebKey) error {
+	digest, isPSS := pssDigests[u.header.Algorithm]
+	if !isPSS {
+		return nil
+	}
+	pub, ok := key.Key.(*rsa.PublicKey)
+	dot := strings.LastIndexByte(u.compact, '.')
+	signature, err := decode(u.compact[dot+1:])
+	if !ok || err != nil {
+		return &Error{Fault: FaultSignature, Detail: "the signature does not verify", Cause: err}
+	}
+	h := digest.New()
+	_, _ = h.Write([]byte(u.compact[:dot]))
+	if err := rsa.VerifyPSS(pub, digest, h.Sum(nil), signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}); err != nil {
+		return &Error{Fault: FaultSignature, Detail: "the signature does not verify", Cause: err}
+	}
+	return nil
+}
+
+var pssDigests = map[jose.SignatureAlgorithm]crypto.Hash{jose.PS256: crypto.SHA256, jose.PS384: crypto.SHA384, jose.PS512: crypto.SHA512}
 
 // parseHeader holds the header against the policy. Every parameter that moves
 // trust or changes the reading is refused: crit (we understand no extension), b64,
