@@ -18,8 +18,9 @@ import (
 
 // The page queries: rows that live at a revision and have not expired, in key
 // order. An expiry bound of 0 lets expired rows through. The plus before expires
-// keeps the planner from weighing the partial index on it, which would make SQLite
-// prepare the statement again whenever the bound changes. A query of several
+// keeps the planner from weighing the partial index on it, and there is no LIMIT,
+// because each would make SQLite prepare the statement again at every use; rows
+// come one by one, and the reader stops. A query of several
 // ranges joins them in the order given, one search each; what a range costs beyond
 // its search (locks, binding, a result set) it then pays only once.
 const (
@@ -35,12 +36,12 @@ var pageQueries = map[direction]map[int]string{
 }
 
 func onePage(table string) string {
-	return `SELECT k, expires, caveat FROM ` + table + ` WHERE k >= ? AND k < ? AND ` + rowLives + ` ORDER BY k LIMIT ?`
+	return `SELECT k, expires, caveat FROM ` + table + ` WHERE k >= ? AND k < ? AND ` + rowLives + ` ORDER BY k`
 }
 
 func joinedPage(table string, arms int) string {
 	return `WITH r(lo, hi) AS (VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, arms-1) + `) SELECT k, expires, caveat FROM r CROSS JOIN ` +
-		table + ` WHERE k >= lo AND k < hi AND ` + rowLives + ` LIMIT ?`
+		table + ` WHERE k >= lo AND k < hi AND ` + rowLives
 }
 
 // Page sizes: the first is small, because most queries of a check find few rows.
@@ -65,16 +66,19 @@ func page(ctx context.Context, q querier, d direction, ranges []keyRange, rev, n
 	case len(ranges) > 1:
 		arms = fewArms
 	}
-	args := make([]any, 0, 2*arms+4)
+	args := make([]any, 0, 2*arms+3)
 	for _, r := range ranges {
 		args = append(args, r.lo, r.hi)
 	}
 	for len(args) < 2*arms {
 		args = append(args, nil) // an empty range
 	}
-	args = append(args, rev, rev, now, int64(limit))
+	args = append(args, rev, rev, now)
 	err := q.query(ctx, pageQueries[d][arms], args, 3, func(v []driver.Value) error {
 		rows = append(rows, row{asText(v[0]), asInt(v[1]), asBytes(v[2])})
+		if len(rows) >= limit {
+			return errStop
+		}
 		return nil
 	})
 	return rows, err
