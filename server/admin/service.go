@@ -17,7 +17,7 @@ import (
 	"github.com/agentid-dev/agentid/server/signer"
 )
 
-// Config configures New. All but Logger and Now are required.
+// Config configures New. All but Draining, Logger and Now are required.
 type Config struct {
 	Ledger  *ledger.Ledger
 	Graph   Graph
@@ -26,8 +26,10 @@ type Config struct {
 	Revoker Revoker
 	Fleet   Fleet
 	Kinds   map[string]*connectors.Kind
-	// MaxToken is the longest life of a token with skew: listings look back that far.
-	MaxToken time.Duration
+	// Refusals writes refused calls to the audit log.
+	Refusals Refusals
+	// Draining is closed when the server goes down: streams end. It may be nil.
+	Draining <-chan struct{}
 	Logger   *slog.Logger
 	Now      func() time.Time
 }
@@ -47,6 +49,11 @@ type Fleet interface {
 	Reload(ctx context.Context) error
 }
 
+// Refusals is trail.Trail.
+type Refusals interface {
+	Refused(ctx context.Context, authenticated bool, about auditlog.Record, err error)
+}
+
 // Service carries out administration. It is safe for concurrent use; writes are one at
 // a time, so that two applies never interleave.
 type Service struct {
@@ -57,7 +64,7 @@ type Service struct {
 // New checks cfg.
 func New(cfg Config) (*Service, error) {
 	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Schema == nil || cfg.Signer == nil || cfg.Revoker == nil ||
-		cfg.Fleet == nil || len(cfg.Kinds) == 0 || cfg.MaxToken <= 0 {
+		cfg.Fleet == nil || cfg.Refusals == nil || len(cfg.Kinds) == 0 {
 		return nil, errors.New("admin: a required part is missing")
 	}
 	if cfg.Logger == nil {

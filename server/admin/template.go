@@ -62,13 +62,23 @@ func samples(arguments map[string]capability.Argument) map[string]any {
 			out[name] = "usd"
 		case a.Type != capability.ArgumentInteger:
 			out[name] = "sample"
-		case a.Minimum != nil:
-			out[name] = *a.Minimum
 		default:
-			out[name] = int64(0)
+			out[name] = sampleInteger(a)
 		}
 	}
 	return out
+}
+
+// sampleInteger is 1, or the nearest that the bounds admit.
+func sampleInteger(a capability.Argument) int64 {
+	n := int64(1)
+	if a.Maximum != nil {
+		n = min(n, *a.Maximum)
+	}
+	if a.Minimum != nil {
+		n = max(n, *a.Minimum)
+	}
+	return n
 }
 
 func (t *Template) current(ctx context.Context, s *Service) (object, error) {

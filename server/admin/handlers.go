@@ -1,0 +1,377 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/ledger"
+)
+
+// header is the header that the path names.
+func header(r *http.Request, kind string) Header {
+	if kind == KindTenant {
+		return Header{Kind: kind, Name: chi.URLParam(r, "tenant")}
+	}
+	return Header{Kind: kind, Tenant: chi.URLParam(r, "tenant"), Name: chi.URLParam(r, "name")}
+}
+
+// ref is the object that the path names.
+func ref(r *http.Request, kind string) (agentid.Ref, error) {
+	o := newObject(kind)
+	*o.head() = header(r, kind)
+	return o.name()
+}
+
+// putObject declares one object: apply for a set of one. What the path says need not be
+// in the body, and must not differ there.
+func (s *Service) putObject(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := httpx.CheckContentType(r, "application/json"); err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
+		}
+		data, err := httpx.ReadBody(w, r, maxBody)
+		if err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
+		}
+		o := newObject(kind)
+		if err := decode(data, o); err != nil {
+			return err
+		}
+		want, have := header(r, kind), o.head()
+		for _, f := range []struct{ name, want, have string }{
+			{"kind", want.Kind, have.Kind}, {"tenant", want.Tenant, have.Tenant}, {"name", want.Name, have.Name},
+		} {
+			if f.have != "" && f.have != f.want {
+				return agentid.Invalidf(f.name, "differs from the path")
+			}
+		}
+		*have = want
+		return s.applyOne(w, r, o)
+	}
+}
+
+func (s *Service) applyOne(w http.ResponseWriter, r *http.Request, o object) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	plan, err := s.Apply(r.Context(), []Document{{Object: data}}, r.URL.Query().Get("dry_run") == "true")
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if plan.Changes[0].Action == ActionCreate && !plan.DryRun {
+		status = http.StatusCreated
+	}
+	return answer(w, status, plan.Changes[0])
+}
+
+func (s *Service) getObject(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		o, err := s.object(r.Context(), kind, header(r, kind))
+		if err != nil {
+			return err
+		}
+		return answer(w, http.StatusOK, o)
+	}
+}
+
+// object reads one object with its state: KindNotFound when it is not there.
+func (s *Service) object(ctx context.Context, kind string, h Header) (object, error) {
+	like := newObject(kind)
+	*like.head() = h
+	id, err := like.name()
+	if err != nil {
+		return nil, agentid.Errorf(agentid.KindNotFound, kind+"_unknown", "there is no such %s", kind)
+	}
+	if kind == KindTemplate {
+		found, err := like.current(ctx, s)
+		if err == nil && found == nil {
+			err = agentid.Errorf(agentid.KindNotFound, "template_unknown", "there is no such template")
+		}
+		return found, err
+	}
+	found, err := s.named(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return found, s.fill(ctx, id, found)
+}
+
+// fill adds what answers say beside the declaration.
+func (s *Service) fill(ctx context.Context, id agentid.Ref, o object) error {
+	state, err := s.state(ctx, id)
+	if err != nil {
+		return err
+	}
+	switch o := o.(type) {
+	case *Tenant:
+		o.State = state
+	case *Principal:
+		o.State = state
+	case *AgentType:
+		o.State = state
+	case *Agent:
+		o.State = state
+	case *Connector:
+		o.State = state
+		credential, err := s.cfg.Ledger.Credential(ctx, id)
+		if err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
+		}
+		o.CredentialSet = credential.Set
+	}
+	return nil
+}
+
+// page reads ?after and ?limit.
+func page(r *http.Request) (ledger.Page, error) {
+	p := ledger.Page{After: r.URL.Query().Get("after")}
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > ledger.MaxPage {
+			return p, agentid.Invalidf("limit", "want 1 to %d", ledger.MaxPage)
+		}
+		p.Limit = n
+	}
+	return p, nil
+}
+
+func (s *Service) listTenants(w http.ResponseWriter, r *http.Request) error {
+	p, err := page(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.cfg.Ledger.Tenants(r.Context(), p)
+	if err != nil {
+		return err //nolint:wrapcheck // an agentid.Error
+	}
+	return s.list(w, r, convert(found, func(t ledger.Tenant) object { return tenantOf(t) }))
+}
+
+func (s *Service) listObjects(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := page(r)
+		if err != nil {
+			return err
+		}
+		tenant := chi.URLParam(r, "tenant")
+		if _, err := s.cfg.Ledger.Tenant(r.Context(), tenant); err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
+		}
+		found, err := s.read(r, kind, tenant, p)
+		if err != nil {
+			return err
+		}
+		return s.list(w, r, found)
+	}
+}
+
+// read lists a tenant's objects of one kind.
+func (s *Service) read(r *http.Request, kind, tenant string, p ledger.Page) ([]object, error) {
+	ctx, l := r.Context(), s.cfg.Ledger
+	switch kind {
+	case KindPrincipal:
+		found, err := l.Principals(ctx, tenant, p)
+		return convert(found, func(v ledger.Principal) object { return principalOf(v) }), err
+	case KindAgentType:
+		found, err := l.AgentTypes(ctx, tenant, p)
+		return convert(found, func(v ledger.AgentType) object { return agentTypeOf(v) }), err
+	case KindConnector:
+		found, err := l.ConnectorSettings(ctx, tenant, p)
+		return convert(found, func(v ledger.Connector) object { return connectorOf(v) }), err
+	case KindTemplate:
+		found, err := l.Templates(ctx, tenant, p)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // an agentid.Error
+		}
+		out := make([]object, 0, len(found))
+		for _, v := range found {
+			t, err := templateOf(v)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, t)
+		}
+		return out, nil
+	default:
+		filter, err := agentFilter(r, tenant, p)
+		if err != nil {
+			return nil, err
+		}
+		found, err := l.Agents(ctx, filter)
+		return convert(found, func(v ledger.Agent) object { return agentOf(v) }), err
+	}
+}
+
+// agentFilter reads ?type, ?principal and ?state (active or retired).
+func agentFilter(r *http.Request, tenant string, p ledger.Page) (ledger.AgentFilter, error) {
+	f := ledger.AgentFilter{Tenant: tenant, Page: p}
+	q := r.URL.Query()
+	var err error
+	if name := q.Get("type"); name != "" {
+		if f.Type, err = agentid.AgentTypeRef(tenant, name); err != nil {
+			return f, agentid.AsError(err).WithField("type")
+		}
+	}
+	if name := q.Get("principal"); name != "" {
+		if f.Principal, err = agentid.PrincipalRef(tenant, name); err != nil {
+			return f, agentid.AsError(err).WithField("principal")
+		}
+	}
+	switch q.Get("state") {
+	case "":
+	case "active":
+		f.State = ledger.AgentActive
+	case "retired":
+		f.State = ledger.AgentRetired
+	default:
+		return f, agentid.Invalidf("state", "want active or retired")
+	}
+	return f, nil
+}
+
+func convert[T any](found []T, one func(T) object) []object {
+	out := make([]object, 0, len(found))
+	for _, v := range found {
+		out = append(out, one(v))
+	}
+	return out
+}
+
+func (s *Service) list(w http.ResponseWriter, r *http.Request, found []object) error {
+	for _, o := range found {
+		id, err := o.name()
+		if err != nil {
+			return err
+		}
+		if o.head().Kind == KindTemplate {
+			continue
+		}
+		if err := s.fill(r.Context(), id, o); err != nil {
+			return err
+		}
+	}
+	return items(w, found)
+}
+
+// deleteObject takes an object away: edges first, then the row. An object that others
+// refer to keeps both.
+func (s *Service) deleteObject(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx := r.Context()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		o, err := s.object(ctx, kind, header(r, kind))
+		if err != nil {
+			return err
+		}
+		id, err := o.name()
+		if err != nil {
+			return err
+		}
+		stands, err := o.edges(ctx, s)
+		if err != nil {
+			return err
+		}
+		gone, err := s.pending(ctx, edges{unwanted: append(stands.wanted, stands.unwanted...)})
+		if err != nil {
+			return err
+		}
+		if len(gone) > 0 {
+			if _, err := s.writeEdges(ctx, gone); err != nil {
+				return err
+			}
+		}
+		if err := s.deleteRow(ctx, kind, id); err != nil {
+			return s.restore(ctx, stands, err)
+		}
+		if err := s.reload(ctx); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+// restore puts edges back when the row stays.
+func (s *Service) restore(ctx context.Context, stands edges, cause error) error {
+	updates, err := s.pending(ctx, stands)
+	if err == nil && len(updates) > 0 {
+		_, err = s.writeEdges(ctx, updates)
+	}
+	if err != nil {
+		return agentid.AsError(err)
+	}
+	return cause
+}
+
+func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref) error {
+	record, l := s.removed(ctx, kind, id, id.String()), s.cfg.Ledger
+	switch kind {
+	case KindTenant:
+		return l.DeleteTenant(ctx, id, record) //nolint:wrapcheck // an agentid.Error
+	case KindPrincipal:
+		return l.DeletePrincipal(ctx, id, record) //nolint:wrapcheck // an agentid.Error
+	case KindAgentType:
+		return l.DeleteAgentType(ctx, id, record) //nolint:wrapcheck // an agentid.Error
+	case KindConnector:
+		return l.DeleteConnector(ctx, id, record) //nolint:wrapcheck // an agentid.Error
+	case KindTemplate:
+		return l.DeleteTemplate(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
+	default:
+		return agentid.Invalidf("kind", "this cannot be deleted")
+	}
+}
+
+// reasonOf is the body of freeze and unfreeze.
+type reasonOf struct {
+	Reason string `json:"reason"`
+}
+
+func (s *Service) postFreeze(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return s.changeState(w, r, kind, s.Freeze)
+	}
+}
+
+func (s *Service) postUnfreeze(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return s.changeState(w, r, kind, s.Unfreeze)
+	}
+}
+
+func (s *Service) changeState(w http.ResponseWriter, r *http.Request, kind string, change func(context.Context, agentid.Ref, string) (State, error)) error {
+	var in reasonOf
+	if err := body(w, r, &in); err != nil {
+		return err
+	}
+	id, err := ref(r, kind)
+	if err != nil {
+		return err
+	}
+	state, err := change(r.Context(), id, in.Reason)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, state)
+}
+
+func (s *Service) postRetire(w http.ResponseWriter, r *http.Request) error {
+	id, err := ref(r, KindAgent)
+	if err != nil {
+		return err
+	}
+	state, err := s.Retire(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, state)
+}
