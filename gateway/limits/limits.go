@@ -1,0 +1,102 @@
+// Package limits bounds the rate of requests per token, per agent and per tenant with
+// the generic cell rate algorithm (phase 4). State is local to the process; it decides
+// nothing else.
+package limits
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/throttled/throttled/v2"
+	"github.com/throttled/throttled/v2/store/memstore"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/httperr"
+	"github.com/agentid-dev/agentid/internal/wire"
+)
+
+// The defaults, per minute, and the burst that may come at once.
+const (
+	TokenPerMinute, TokenBurst   = 600, 120
+	AgentPerMinute, AgentBurst   = 1200, 240
+	TenantPerMinute, TenantBurst = 60000, 6000
+)
+
+// maxKeys bounds the memory of each kind of limit. A key that falls out starts anew.
+const maxKeys = 1 << 16
+
+// Limits is safe for concurrent use.
+type Limits struct {
+	store throttled.GCRAStoreCtx
+
+	mu       sync.Mutex
+	limiters map[throttled.RateQuota]*throttled.GCRARateLimiterCtx
+}
+
+// New makes Limits. now is time.Now when nil.
+func New(now func() time.Time) (*Limits, error) {
+	store, err := memstore.New(maxKeys)
+	if err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	if now != nil {
+		store.SetTimeNow(now)
+	}
+	return &Limits{store: throttled.WrapStoreWithContext(store), limiters: map[throttled.RateQuota]*throttled.GCRARateLimiterCtx{}}, nil
+}
+
+// Subject is who a request counts for.
+type Subject struct{ Token, Agent, Connector agentid.Ref }
+
+// Allow counts one request, or refuses it with KindRateLimited "rate_limited", the
+// limit at fault as field and the wait after which one more is admitted.
+func (l *Limits) Allow(ctx context.Context, s Subject, rates wire.Rates) error {
+	for _, limit := range []struct {
+		field, key       string
+		perMinute, burst int
+	}{
+		{"tenant", s.Connector.Tenant(), TenantPerMinute, TenantBurst},
+		{"agent", s.Connector.String() + "|" + s.Agent.String(), or(rates.AgentPerMinute, AgentPerMinute), or(rates.AgentBurst, AgentBurst)},
+		{"token", s.Connector.String() + "|" + s.Token.String(), or(rates.TokenPerMinute, TokenPerMinute), or(rates.TokenBurst, TokenBurst)},
+	} {
+		limiter, err := l.limiter(limit.perMinute, limit.burst)
+		if err != nil {
+			return err
+		}
+		limited, result, err := limiter.RateLimitCtx(ctx, limit.field+":"+limit.key, 1)
+		if err != nil {
+			return agentid.Unavailable("limits_unavailable", err)
+		}
+		if limited {
+			refusal := agentid.Errorf(agentid.KindRateLimited, "rate_limited", "too many requests").WithField(limit.field)
+			return httperr.WithRetryAfter(refusal, result.RetryAfter)
+		}
+	}
+	return nil
+}
+
+func or(n, fallback int) int {
+	if n > 0 {
+		return n
+	}
+	return fallback
+}
+
+func (l *Limits) limiter(perMinute, burst int) (*throttled.GCRARateLimiterCtx, error) {
+	quota := throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: burst - 1}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if limiter, ok := l.limiters[quota]; ok {
+		return limiter, nil
+	}
+	limiter, err := throttled.NewGCRARateLimiterCtx(l.store, quota)
+	if err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	// Concurrent requests of one agent contend for one cell; give each its turn.
+	limiter.SetMaxCASAttemptsLimit(1000)
+	l.limiters[quota] = limiter
+	return limiter, nil
+}

@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/gateway/challenge"
+	"github.com/agentid-dev/agentid/gateway/dialect"
+	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/httperr"
+	"github.com/agentid-dev/agentid/internal/wire"
+)
+
+// read is phases 8 to 10 for what changes nothing: one audit record, before the
+// response leaves.
+func (g *Gateway) read(x *exchange, d decided) error {
+	sent := g.cfg.Now()
+	resp, err := g.forwarder.Send(x.r.Context(), d.allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header})
+	if err != nil {
+		return err
+	}
+	g.metrics.forwarded(d.call.Operation.Name, sent.Sub(x.started), g.cfg.Now().Sub(sent))
+	record := x.record
+	record.Time, record.UpstreamStatus = g.cfg.Now(), resp.Status
+	durability := wire.Relaxed
+	if x.route.StrictReadAudit {
+		durability = wire.Durable
+	}
+	if err := g.cfg.Audit.Append(x.r.Context(), record, durability); err != nil {
+		_ = resp.Body.Close()
+		return err
+	}
+	x.audited = true
+	g.relay(x, resp)
+	return nil
+}
+
+// relay copies the upstream's scrubbed answer. A body that breaks off breaks the
+// client's connection too, so that half an answer is not taken for a whole one.
+func (g *Gateway) relay(x *exchange, resp *forward.Response) {
+	defer func() { _ = resp.Body.Close() }()
+	h := x.w.Header()
+	for name, values := range resp.Header {
+		h[name] = values
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	if resp.Length >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(resp.Length, 10))
+	}
+	x.w.WriteHeader(resp.Status)
+	if _, err := io.Copy(x.w, resp.Body); err != nil {
+		g.cfg.Logger.WarnContext(x.r.Context(), "a response broke off", "request_id", x.record.Request, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// refuse records and renders an error in the connector's dialect.
+func (g *Gateway) refuse(x *exchange, err error) {
+	e := agentid.AsError(err)
+	httperr.Log(g.cfg.Logger, x.r, err)
+	g.metrics.done(x.record.Operation, httperr.Of(err).Reason)
+	if !x.audited {
+		if f, ok := errors.AsType[*forward.Failure](err); ok {
+			x.record.UpstreamStatus = f.Status
+		}
+		if x.record.Decision == auditlog.Allow {
+			x.record.Decision = verdict(e)
+		}
+		g.trail.refused(x.r.Context(), x.authenticated, x.record, err)
+	}
+	if x.route == nil {
+		httperr.Problem(x.w, x.r, err)
+		return
+	}
+	challenge.Set(x.w.Header(), x.route.Connector, x.scopes, err)
+	dialect.Render(x.route.kind.Dialect, x.w, x.r, err)
+}
+
+// renderPlain is for what happens outside of any connector.
+func (g *Gateway) renderPlain(w http.ResponseWriter, r *http.Request, err error) {
+	httperr.Problem(w, r, err)
+}
