@@ -1,0 +1,221 @@
+// Package server is the Identity Broker: it puts its endpoints together and gives them
+// their paths.
+//
+// It owns the routes, the OpenAPI document that describes them, and readiness. What an
+// endpoint does is in the package named after it; the administration is mounted, not
+// known. It opens no listener and reads no file.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/capability/dpop"
+	"github.com/agentid-dev/agentid/connectors"
+	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/wire"
+	"github.com/agentid-dev/agentid/server/clientauth"
+	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/fleet"
+	"github.com/agentid-dev/agentid/server/introspection"
+	"github.com/agentid-dev/agentid/server/issue"
+	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/revocation"
+	"github.com/agentid-dev/agentid/server/signer"
+	"github.com/agentid-dev/agentid/server/tokens"
+	"github.com/agentid-dev/agentid/server/trail"
+)
+
+// Config configures New. Everything without a default is required.
+type Config struct {
+	BaseURL       string // public: scheme://host[:port]; the root issuer
+	Ledger        *ledger.Ledger
+	Audit         wire.Audit // where refusals go
+	Permissions   v1.PermissionsServiceClient
+	Decider       *policy.Decider
+	Kinds         map[string]*connectors.Kind
+	PolicyVersion func() string
+	TokenLifetime time.Duration // default: issue.DefaultLifetime
+	TokensPerMin  int           // token requests per agent; default: tokens.DefaultPerMinute
+	TokensBurst   int           // default: tokens.DefaultBurst
+	Checks        []Check       // what readiness depends on
+	Logger        *slog.Logger  // default: discards
+	Now           func() time.Time
+}
+
+// Broker is the running Identity Broker. It is safe for concurrent use.
+type Broker struct {
+	cfg       Config
+	issuers   discovery.Issuers
+	signer    *signer.Signer
+	fleet     *fleet.Fleet
+	revoker   *revocation.Revoker
+	documents *discovery.Documents
+	tokens    *tokens.Endpoint
+	introspec *introspection.Endpoint
+	revoke    *revocation.Endpoint
+}
+
+// New puts a broker together. It reads signing keys and connectors from the ledger, and
+// makes the first signing key when there is none.
+func New(ctx context.Context, cfg Config) (*Broker, error) {
+	if cfg.Ledger == nil || cfg.Audit == nil || cfg.Permissions == nil || cfg.Decider == nil {
+		return nil, errors.New("server: ledger, audit, permissions and decider are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{cfg: cfg}
+	var err error
+	if b.issuers, err = discovery.NewIssuers(cfg.BaseURL); err != nil {
+		return nil, err
+	}
+	if b.signer, err = signer.New(ctx, signer.Config{
+		Store: cfg.Ledger, TokenLifetime: issue.MaxLifetime + capability.MaxSkew, PublishBefore: discovery.JWKSMaxAge, Now: cfg.Now,
+	}); err != nil {
+		return nil, err
+	}
+	if b.fleet, err = fleet.New(ctx, fleet.Config{Source: cfg.Ledger, Keys: b.signer, Issuers: b.issuers, Logger: cfg.Logger}); err != nil {
+		return nil, err
+	}
+	if b.revoker, err = revocation.NewRevoker(revocation.RevokerConfig{
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Settled: b.fleet.Reload, Now: cfg.Now, Logger: cfg.Logger,
+	}); err != nil {
+		return nil, err
+	}
+	if b.documents, err = b.newDocuments(); err != nil {
+		return nil, err
+	}
+	return b, b.newEndpoints()
+}
+
+func (b *Broker) newDocuments() (*discovery.Documents, error) {
+	var scopes, client, proof []string
+	for _, kind := range b.cfg.Kinds {
+		for _, op := range kind.Operations() {
+			scopes = append(scopes, op.Name)
+		}
+	}
+	for _, alg := range clientAlgorithms() {
+		client = append(client, string(alg))
+	}
+	for _, alg := range dpop.Algorithms() {
+		proof = append(proof, string(alg))
+	}
+	return discovery.New(discovery.Config{
+		Issuers: b.issuers, Tenants: tenants{b.cfg.Ledger}, Keys: b.signer, Scopes: scopes,
+		DetailTypes: []string{capability.DetailType, capability.TemplateType}, ClientAlgorithms: client, ProofAlgorithms: proof,
+	})
+}
+
+func (b *Broker) newEndpoints() error {
+	cfg := b.cfg
+	clients, err := clientauth.New(clientauth.Config{Directory: cfg.Ledger, Issuers: b.issuers, Now: cfg.Now})
+	if err != nil {
+		return err
+	}
+	refusals, err := trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now})
+	if err != nil {
+		return err
+	}
+	mint, err := issue.New(issue.Config{
+		Kinds: cfg.Kinds, Fleet: b.fleet, Decider: cfg.Decider, Signer: b.signer, Ledger: cfg.Ledger,
+		PolicyVersion: cfg.PolicyVersion, Lifetime: cfg.TokenLifetime, Now: cfg.Now,
+	})
+	if err != nil {
+		return err
+	}
+	guard, err := dpop.NewGuard(dpop.GuardConfig{Now: cfg.Now})
+	if err != nil {
+		return err
+	}
+	if b.tokens, err = tokens.New(tokens.Config{
+		Issuers: b.issuers, Clients: clients, Mint: mint, Guard: guard, Trail: refusals,
+		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
+	}); err != nil {
+		return err
+	}
+	exact, err := b.verifier(0)
+	if err != nil {
+		return err
+	}
+	if b.introspec, err = introspection.New(introspection.Config{
+		Issuers: b.issuers, Clients: clients, Verifier: exact, Decider: cfg.Decider,
+		Fleet: b.fleet, Signer: b.signer, Trail: refusals, Now: cfg.Now,
+	}); err != nil {
+		return err
+	}
+	// A gateway takes a token for the skew beyond its expiry: as long it can be revoked.
+	lenient, err := b.verifier(capability.MaxSkew)
+	if err != nil {
+		return err
+	}
+	b.revoke, err = revocation.New(revocation.Config{
+		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: refusals,
+	})
+	return err
+}
+
+func (b *Broker) verifier(skew time.Duration) (*capability.Verifier, error) {
+	return capability.NewVerifier(capability.VerifierConfig{Keys: b.fleet, Base: b.issuers.Root(), Skew: skew, Now: b.cfg.Now})
+}
+
+// Issuers are the issuer identifiers of this broker.
+func (b *Broker) Issuers() discovery.Issuers { return b.issuers }
+
+// Signer rotates the signing keys.
+func (b *Broker) Signer() *signer.Signer { return b.signer }
+
+// Fleet is what gateways in this process ask. Whoever changes a connector or a
+// credential calls its Reload before answering.
+func (b *Broker) Fleet() *fleet.Fleet { return b.fleet }
+
+// Revoker takes tokens away for administrators.
+func (b *Broker) Revoker() *revocation.Revoker { return b.revoker }
+
+// Run follows changes of the ledger and replays open revocations, until ctx ends.
+func (b *Broker) Run(ctx context.Context) {
+	var group errgroup.Group
+	group.Go(func() error { b.follow(ctx); return nil })
+	group.Go(func() error { b.revoker.Run(ctx); return nil })
+	_ = group.Wait() // neither returns an error
+}
+
+// followEvery bounds how long a change that was not announced goes unseen.
+const followEvery = 10 * time.Second
+
+// follow reads keys and fleet again whenever the ledger announces a change, and at
+// intervals, so that a failed reading is tried again.
+func (b *Broker) follow(ctx context.Context) {
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
+	for {
+		changed := b.cfg.Ledger.Changed()
+		if err := errors.Join(b.signer.Reload(ctx), b.fleet.Reload(ctx)); err != nil && ctx.Err() == nil {
+			b.cfg.Logger.ErrorContext(ctx, "keys and connectors could not be read again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-ticker.C:
+		}
+	}
+}
+
+// tenants answers discovery from the ledger.
+type tenants struct{ ledger *ledger.Ledger }
+
+func (t tenants) TenantExists(ctx context.Context, tenant string) error {
+	_, err := t.ledger.Tenant(ctx, tenant)
+	return err
+}
