@@ -56,6 +56,7 @@ type Broker struct {
 	signer    *signer.Signer
 	fleet     *fleet.Fleet
 	revoker   *revocation.Revoker
+	refusals  *trail.Trail
 	documents *discovery.Documents
 	tokens    *tokens.Endpoint
 	introspec *introspection.Endpoint
@@ -123,8 +124,7 @@ func (b *Broker) newEndpoints() error {
 	if err != nil {
 		return err
 	}
-	refusals, err := trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now})
-	if err != nil {
+	if b.refusals, err = trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now}); err != nil {
 		return err
 	}
 	mint, err := issue.New(issue.Config{
@@ -139,7 +139,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	if b.tokens, err = tokens.New(tokens.Config{
-		Issuers: b.issuers, Clients: clients, Mint: mint, Guard: guard, Trail: refusals,
+		Issuers: b.issuers, Clients: clients, Mint: mint, Guard: guard, Trail: b.refusals,
 		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
 	}); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (b *Broker) newEndpoints() error {
 	}
 	if b.introspec, err = introspection.New(introspection.Config{
 		Issuers: b.issuers, Clients: clients, Verifier: exact, Decider: cfg.Decider,
-		Fleet: b.fleet, Signer: b.signer, Trail: refusals, Now: cfg.Now,
+		Fleet: b.fleet, Signer: b.signer, Trail: b.refusals, Now: cfg.Now,
 	}); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	b.revoke, err = revocation.New(revocation.Config{
-		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: refusals,
+		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: b.refusals,
 	})
 	return err
 }
@@ -181,6 +181,9 @@ func (b *Broker) Fleet() *fleet.Fleet { return b.fleet }
 
 // Revoker takes tokens away for administrators.
 func (b *Broker) Revoker() *revocation.Revoker { return b.revoker }
+
+// Refusals is where the administration writes the refusals of its callers.
+func (b *Broker) Refusals() *trail.Trail { return b.refusals }
 
 // Run follows changes of the ledger and replays open revocations, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {

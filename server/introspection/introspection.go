@@ -118,7 +118,7 @@ func (e *Endpoint) Introspect(w http.ResponseWriter, r *http.Request, tenant str
 		if client.Method != 0 {
 			who, about.Agent, about.Resource = trail.Known, client.Agent.Ref.String(), client.Connector.String()
 		}
-		e.cfg.Trail.Refused(r.Context(), who, about, err)
+		e.cfg.Trail.Write(r.Context(), who, about, err)
 		return err
 	}
 	if !wantsJWT(r) {

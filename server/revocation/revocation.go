@@ -72,13 +72,13 @@ func (e *Endpoint) Revoke(w http.ResponseWriter, r *http.Request, tenant string)
 		client, err = e.cfg.Clients.Agent(ctx, e.cfg.Issuers.Of(tenant), r, form)
 	}
 	if err != nil {
-		e.cfg.Trail.Refused(ctx, trail.Stranger, auditlog.Record{Tenant: tenant, Operation: "revoke"}, err)
+		e.cfg.Trail.Write(ctx, trail.Stranger, auditlog.Record{Tenant: tenant, Operation: "revoke"}, err)
 		return err
 	}
 	about := issue.About(issue.Request{Agent: client.Agent, RequestID: httpx.RequestID(ctx)})
 	about.Kind = auditlog.Revoke
 	if err := e.run(ctx, tenant, client, form.Get("token"), about); err != nil {
-		e.cfg.Trail.Refused(ctx, trail.Known, about, err)
+		e.cfg.Trail.Write(ctx, trail.Known, about, err)
 		return err
 	}
 	httpx.NoStore(w.Header())
@@ -110,7 +110,7 @@ func (e *Endpoint) run(ctx context.Context, tenant string, client clientauth.Cli
 	if err != nil {
 		return err
 	}
-	_, err = e.cfg.Revoker.Revoke(ctx, Order{
+	_, err = e.cfg.Revoker.Take(ctx, Order{
 		Token: ref, Agent: client.Agent.Ref, Expires: claims.Expiry, Reason: "client", Actor: client.Agent.Ref.String(), Record: about,
 	})
 	return err

@@ -12,6 +12,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/failpoint"
+	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -83,24 +84,27 @@ type Receipt struct {
 	Expired bool // the token had expired: nothing was left to take away
 }
 
-// RevokeToken revokes a token by its jti, for administrators: KindNotFound token_unknown
-// when no such token was issued. actor and reason go into the audit log. When it returns
-// without an error, no request that starts afterwards is allowed by the token.
-func (r *Revoker) RevokeToken(ctx context.Context, token agentid.Ref, actor, reason string, about auditlog.Record) (Receipt, error) {
+// Revoke revokes a token by its jti, for administrators: KindNotFound token_unknown when
+// no such token was issued. When it returns without an error, no request that starts
+// afterwards is allowed by the token; revoking twice is no error. reason and actor go
+// into the audit log.
+func (r *Revoker) Revoke(ctx context.Context, token agentid.Ref, reason, actor string) error {
 	issued, err := r.cfg.Ledger.Token(ctx, token)
 	if err != nil {
-		return Receipt{}, err
+		return err
 	}
-	return r.Revoke(ctx, Order{
-		Token: token, Agent: issued.Agent, Expires: issued.Expires, Reason: reason, Actor: actor, Record: about,
+	_, err = r.Take(ctx, Order{
+		Token: token, Agent: issued.Agent, Expires: issued.Expires, Reason: reason, Actor: actor,
+		Record: auditlog.Record{Request: httpx.RequestID(ctx), Principal: issued.Principal.String()},
 	})
+	return err
 }
 
-// Revoke takes a token away: the intent and the next epoch in the ledger, the edge in the
+// Take takes a token away: the intent and the next epoch in the ledger, the edge in the
 // graph, read back at its zookie, settled with that zookie as the floor. On an error after
 // the first step the intent stays and the sweeper replays it: the caller may only not rely
 // on it yet. KindUnavailable otherwise.
-func (r *Revoker) Revoke(ctx context.Context, o Order) (Receipt, error) {
+func (r *Revoker) Take(ctx context.Context, o Order) (Receipt, error) {
 	if !r.cfg.Now().Before(o.Expires.Add(capability.MaxSkew)) {
 		return Receipt{Expired: true}, nil
 	}

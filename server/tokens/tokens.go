@@ -171,20 +171,20 @@ func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *exchange) (s
 func (e *Endpoint) refused(ctx context.Context, x exchange, err error) {
 	about := auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant}
 	if x.client.Agent.Ref.IsZero() {
-		e.cfg.Trail.Refused(ctx, trail.Stranger, about, err)
+		e.cfg.Trail.Write(ctx, trail.Stranger, about, err)
 		return
 	}
 	about = issue.About(x.request)
 	switch agentid.ReasonOf(err) {
 	case httperr.UseDPoPNonce, "assertion_replayed":
-		e.cfg.Trail.Refused(ctx, trail.Challenged, about, err)
+		e.cfg.Trail.Write(ctx, trail.Challenged, about, err)
 		return
 	case "rate_agent":
-		e.cfg.Trail.Refused(ctx, trail.Limited, about, err)
+		e.cfg.Trail.Write(ctx, trail.Limited, about, err)
 		return
 	}
 	record := e.cfg.Trail.Record(ctx, about, err)
 	if spent := e.cfg.Clients.Spend(ctx, x.client, record); spent != nil {
-		e.cfg.Trail.Refused(ctx, trail.Known, about, err)
+		e.cfg.Trail.Write(ctx, trail.Known, about, err)
 	}
 }

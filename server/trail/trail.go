@@ -83,10 +83,19 @@ func (t *Trail) Record(ctx context.Context, about auditlog.Record, err error) au
 	return about
 }
 
-// Refused writes that the request of ctx was refused with err; about says what it was
+// Refused is Write for a caller that is either Known or a Stranger.
+func (t *Trail) Refused(ctx context.Context, authenticated bool, about auditlog.Record, err error) {
+	who := Stranger
+	if authenticated {
+		who = Known
+	}
+	t.Write(ctx, who, about, err)
+}
+
+// Write writes that the request of ctx was refused with err; about says what it was
 // about. A log that cannot be written turns no refusal into anything else: the caller
 // stays refused, and the failure is logged.
-func (t *Trail) Refused(ctx context.Context, who Caller, about auditlog.Record, err error) {
+func (t *Trail) Write(ctx context.Context, who Caller, about auditlog.Record, err error) {
 	about = t.Record(ctx, about, err)
 	durability := wire.Durable
 	switch who {

@@ -40,7 +40,7 @@ func TestEveryAuthenticatedRefusalIsARowOnDisk(t *testing.T) {
 	tr, log, _ := open(t)
 	const n = 5 * trail.UnauthenticatedBurst
 	for range n {
-		tr.Refused(t.Context(), trail.Known, auditlog.Record{Kind: auditlog.Issue, Tenant: "acme", Agent: "agent:acme/ag-1", Decision: auditlog.Allow},
+		tr.Write(t.Context(), trail.Known, auditlog.Record{Kind: auditlog.Issue, Tenant: "acme", Agent: "agent:acme/ag-1", Decision: auditlog.Allow},
 			agentid.Errorf(agentid.KindForbidden, "policy_denied", "no").WithField("identifier"))
 	}
 	require.Len(t, log.records, n)
@@ -55,7 +55,7 @@ func TestEveryAuthenticatedRefusalIsARowOnDisk(t *testing.T) {
 func TestAFloodOfStrangersCannotFillTheDisk(t *testing.T) {
 	tr, log, now := open(t)
 	refuse := func() {
-		tr.Refused(t.Context(), trail.Stranger, auditlog.Record{Kind: auditlog.Issue, Tenant: "acme"},
+		tr.Write(t.Context(), trail.Stranger, auditlog.Record{Kind: auditlog.Issue, Tenant: "acme"},
 			agentid.Errorf(agentid.KindUnauthenticated, "client_unknown", "no"))
 	}
 	for range 10_000 {
@@ -75,7 +75,7 @@ func TestAFloodOfStrangersCannotFillTheDisk(t *testing.T) {
 func TestAFailingLogChangesNoRefusal(t *testing.T) {
 	tr, log, _ := open(t)
 	log.fail = errors.New("disk full")
-	tr.Refused(t.Context(), trail.Stranger, auditlog.Record{}, errors.New("x")) // returns nothing and does not panic
+	tr.Write(t.Context(), trail.Stranger, auditlog.Record{}, errors.New("x")) // returns nothing and does not panic
 	require.Empty(t, log.records)
 }
 
