@@ -48,7 +48,7 @@ func (p *plan) outcome(found []Answer) ([]Leg, error) {
 		return nil, deny(ReasonPolicyDenied, "the tenant's policy does not grant this operation to the agent")
 	case principal == OutcomeNo:
 		return nil, deny(ReasonPrincipalDenied, "the principal does not have this operation")
-	case !p.conditions && len(w.fields)+w.unnamed > 0:
+	case !p.conditions && w.open:
 		return nil, missing(w.fields)
 	}
 	pass(LegAgent, agent)
@@ -75,10 +75,11 @@ func (p *plan) bar(found []Answer) string {
 	return out
 }
 
-// waiting collects the context fields that conditional grants wait for.
+// waiting says whether a grant is left open, and collects the context fields that it
+// waits for.
 type waiting struct {
-	fields  []string
-	unnamed int
+	fields []string
+	open   bool
 }
 
 // grant is the outcome of one subject over all resources: one definite yes is a yes;
@@ -99,7 +100,7 @@ func (w *waiting) grant(found []Answer, grants []int) string {
 	for _, i := range grants {
 		if found[i].Verdict == VerdictConditional {
 			w.fields = append(w.fields, found[i].Missing...)
-			w.unnamed++
+			w.open = true
 		}
 	}
 	return OutcomeConditional
