@@ -83,7 +83,7 @@ func (l *Ledger) settleRetry(ctx context.Context, tx *sqlitedb.Tx, e effect, out
 		return err
 	}
 	if outcome == wire.Done {
-		return l.finish(ctx, tx, owner, done)
+		return l.confirm(ctx, tx, owner)
 	}
 	if owner.attempt == e.seq {
 		_, err = tx.Exec(ctx, `UPDATE effects SET state = ?, attempt = 0 WHERE seq = ?`, unknown, owner.seq)
@@ -95,6 +95,14 @@ func (l *Ledger) settleRetry(ctx context.Context, tx *sqlitedb.Tx, e effect, out
 func (l *Ledger) finish(ctx context.Context, tx *sqlitedb.Tx, e effect, state effectState) error {
 	_, err := tx.Exec(ctx, `UPDATE effects SET state = ?, stands = 0, open = 0, attempt = 0, due = NULL WHERE seq = ?`, state, e.seq)
 	tx.OnCommit(func() { l.holds.resolved(e.id(), e.holdKey) })
+	return err
+}
+
+// confirm resolves an effect that a retry showed to be had. If nobody closed the first
+// attempt's audit entry, which a crash left open, it stays due for that.
+func (l *Ledger) confirm(ctx context.Context, tx *sqlitedb.Tx, owner effect) error {
+	_, err := tx.Exec(ctx, `UPDATE effects SET state = ?, stands = 0, attempt = 0, due = CASE WHEN open = 1 THEN due END WHERE seq = ?`, done, owner.seq)
+	tx.OnCommit(func() { l.holds.resolved(owner.id(), owner.holdKey) })
 	return err
 }
 
