@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -108,4 +109,37 @@ func lineageOf(i int) tuple.Relationship {
 	r := tuple.Relationship{RelationshipReference: tuple.RelationshipReference{Resource: a, Subject: a}}
 	r.Resource.Relation = "lineage"
 	return r
+}
+
+// TestCheckCostsLikeMemory holds the ratio of BenchmarkCheck in every run: the best
+// of several interleaved rounds, so that a busy machine hurts both alike.
+func TestCheckCostsLikeMemory(t *testing.T) {
+	const rounds, checks, limit = 8, 200, 1.5
+	stores := []ds.Datastore{open(t, graphstore.Config{}), openMemory(t)}
+	ours, memory := 0, 1
+	ask := func(i int, kind string) func() {
+		p := checker(t, stores[i])
+		return func() {
+			for range checks {
+				ask(t, p, kind, rand.IntN(benchAgents)) //nolint:gosec // not a secret
+			}
+		}
+	}
+	for _, s := range stores {
+		fill(t, s, benchAgents)
+	}
+	for _, kind := range checkKinds {
+		run := []func(){ask(ours, kind), ask(memory, kind)}
+		best := []time.Duration{time.Hour, time.Hour}
+		for range rounds {
+			for i := range run {
+				began := time.Now()
+				run[i]()
+				best[i] = min(best[i], time.Since(began))
+			}
+		}
+		ratio := float64(best[ours]) / float64(best[memory])
+		t.Logf("%-6s graphstore %v, memdb %v, ratio %.2f", kind, best[ours]/checks, best[memory]/checks, ratio)
+		require.LessOrEqual(t, ratio, limit, kind)
+	}
 }

@@ -31,7 +31,6 @@ const (
 
 // collectForever collects garbage every interval until the store closes.
 func (s *Store) collectForever() {
-	defer s.wg.Done()
 	tick := time.NewTicker(s.cfg.GCInterval)
 	defer tick.Stop()
 	for {

@@ -77,7 +77,8 @@ type Store struct {
 	gcMu     sync.Mutex // one collection at a time
 	stop     context.CancelFunc
 	running  context.Context //nolint:containedctx // ends the background work, carries no values
-	wg       sync.WaitGroup
+	wg       sync.WaitGroup  // guarded by bgMu against Add after Close
+	bgMu     sync.Mutex
 	closed   atomic.Bool
 	closeErr error
 	once     sync.Once
@@ -107,9 +108,18 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	s.wg.Add(1)
-	go s.collectForever()
-	return s, nil
+	return s, s.background(s.collectForever)
+}
+
+// background runs fn in a goroutine that Close waits for; it refuses after Close.
+func (s *Store) background(fn func()) error {
+	s.bgMu.Lock()
+	defer s.bgMu.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	s.wg.Go(fn)
+	return nil
 }
 
 func withDefaults(cfg Config) Config {
@@ -151,7 +161,9 @@ func (s *Store) open(ctx context.Context) error {
 // and closes the file. Later calls give the same result.
 func (s *Store) Close() error {
 	s.once.Do(func() {
+		s.bgMu.Lock()
 		s.closed.Store(true)
+		s.bgMu.Unlock()
 		s.stop()
 		s.wg.Wait()
 		s.closeErr = s.release()
@@ -191,16 +203,14 @@ func (s *Store) UniqueID(context.Context) (string, error) {
 // ReadyState reads one row from the file. An error means that the storage does
 // not answer: do not send requests here.
 func (s *Store) ReadyState(ctx context.Context) (datastore.ReadyState, error) {
-	if s.closed.Load() {
-		return datastore.ReadyState{}, ErrClosed
-	}
 	done := make(chan error, 1)
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	err := s.background(func() {
 		_, err := s.lastTransaction(ctx, s.readers)
 		done <- err
-	}()
+	})
+	if err != nil {
+		return datastore.ReadyState{}, err
+	}
 	select {
 	case err := <-done:
 		if err != nil {

@@ -56,19 +56,19 @@ func (s *Store) Watch(ctx context.Context, after datastore.Revision, opts datast
 	out := make(chan datastore.RevisionChanges, opts.WatchBufferLength)
 	errs := make(chan error, 1)
 	w := &watch{s: s, opts: opts, out: out}
-	if err := w.start(after); err != nil {
+	err := w.start(after)
+	if err == nil {
+		err = s.background(func() {
+			defer close(errs)
+			defer close(out)
+			errs <- w.run(ctx)
+		})
+	}
+	if err != nil {
 		errs <- err
 		close(out)
 		close(errs)
-		return out, errs
 	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		defer close(errs)
-		defer close(out)
-		errs <- w.run(ctx)
-	}()
 	return out, errs
 }
 
