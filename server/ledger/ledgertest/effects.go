@@ -282,7 +282,9 @@ func holdsAreOrdered(t *testing.T, l Ledger, clock *Clock) {
 func await(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	a, b := reserve(t, l, Refund(t, clock, "a")), reserve(t, l, Refund(t, clock, "b"))
-	c := reserve(t, l, Refund(t, clock, "c"))
+	long := Refund(t, clock, "c")
+	long.Deadline = clock.Now().Add(time.Hour)
+	c := reserve(t, l, long)
 	left, err := l.Await(ctx, a.ID)
 	require.NoError(t, err)
 	require.Empty(t, left, "nothing is ahead: no wait")
@@ -297,27 +299,31 @@ func await(t *testing.T, l Ledger, clock *Clock) {
 	require.NoError(t, err)
 	require.Equal(t, []wire.Ahead{{ID: b.ID, Amount: 1000}}, left, "what resolved before the call is news")
 
-	answer := make(chan []wire.Ahead, 1)
+	type result struct {
+		left []wire.Ahead
+		err  error
+	}
+	answer := make(chan result, 1)
 	go func() {
 		left, err := l.Await(ctx, c.ID)
-		if err == nil {
-			answer <- left
-		}
+		answer <- result{left, err}
 	}()
 	settle(t, l, b.ID, "b", wire.Unknown) // stands on: no news
-	clock.Add(2 * time.Minute)
-	c2 := Refund(t, clock, "d")
-	require.Len(t, reserve(t, l, c2).Ahead, 2)
-	_, err = l.Sweep(ctx) // resolves b, and c with it: its time is over too
-	require.NoError(t, err)
 	select {
-	case left := <-answer:
-		require.Empty(t, left)
-	case <-time.After(10 * time.Second):
-		// c may have been swept before Await saw b resolve: then it is unknown.
-		_, err := l.Await(ctx, c.ID)
-		refuses(t, err, agentid.KindNotFound, "reservation_unknown")
+	case r := <-answer:
+		t.Fatalf("answered without news: %v", r)
+	default:
 	}
+	clock.Add(2 * time.Minute)
+	n, err := l.Sweep(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	r := <-answer
+	require.NoError(t, r.err)
+	require.Empty(t, r.left, "the sweeper wakes those who wait")
+	settle(t, l, c.ID, "c", wire.Done)
+	_, err = l.Await(ctx, c.ID)
+	refuses(t, err, agentid.KindNotFound, "reservation_unknown")
 }
 
 // upstream is a charge with an amount that is left.
