@@ -29,6 +29,7 @@ type Fault struct {
 	Reason   string `json:"reason"`
 	Field    string `json:"field,omitempty"`
 	Message  string `json:"message"`
+	kind     agentid.Kind
 }
 
 // FaultsError is a declared set that is refused as a whole. Nothing was written.
@@ -78,7 +79,7 @@ func (s *Service) plan(ctx context.Context, documents []Document) (Plan, error) 
 		if e.Kind != agentid.KindInvalid && e.Kind != agentid.KindConflict {
 			return err
 		}
-		f := Fault{Document: i, Source: documents[i].Source, Line: documents[i].Line, Reason: e.Reason, Field: e.Field, Message: e.Message}
+		f := Fault{Document: i, Source: documents[i].Source, Line: documents[i].Line, Reason: e.Reason, Field: e.Field, Message: e.Message, kind: e.Kind}
 		if o != nil {
 			if ref, err := o.name(); err == nil {
 				f.Ref = label(o, ref)
@@ -137,7 +138,7 @@ func (w *world) declare(o object, seen map[string]bool) error {
 func refused(faults []Fault) error {
 	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Document - b.Document })
 	cause := agentid.Invalidf(faults[0].Field, "%s", faults[0].Message)
-	cause.Reason = faults[0].Reason
+	cause.Kind, cause.Reason = faults[0].kind, faults[0].Reason
 	return &FaultsError{cause: cause, Faults: faults}
 }
 

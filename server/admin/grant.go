@@ -206,7 +206,7 @@ func (g *Grant) takes(t *v1.ReflectionTypeReference) bool {
 	case typ == schema.TypeAgentType:
 		return t.GetOptionalRelationName() == schema.AgentTypeInstance
 	default:
-		return t.GetIsTerminalSubject()
+		return !t.GetIsPublicWildcard() && t.GetOptionalRelationName() == ""
 	}
 }
 
