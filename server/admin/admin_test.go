@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+	"github.com/go-chi/chi/v5"
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
@@ -43,6 +46,7 @@ type rig struct {
 	reloads int
 	revoked []agentid.Ref
 	key     json.RawMessage
+	expires string
 }
 
 // flaky is the graph, which can be made to fail as if it went away.
@@ -91,7 +95,9 @@ func newRig(t *testing.T) *rig {
 		Kinds: connectors.Builtin(), Refusals: refusals,
 	})
 	require.NoError(t, err)
-	srv := httptest.NewServer(httpx.WithRequestID(http.StripPrefix("/admin/v1", r.service.Routes())))
+	router := chi.NewRouter()
+	router.Route("/admin/v1", r.service.Routes)
+	srv := httptest.NewServer(httpx.WithRequestID(router))
 	t.Cleanup(srv.Close)
 	_, secret, err := l.BootstrapAdmin(ctx, "first")
 	require.NoError(t, err)
@@ -99,6 +105,7 @@ func newRig(t *testing.T) *rig {
 	agentKey, err := client.GenerateKey("EdDSA")
 	require.NoError(t, err)
 	r.key = agentKey.Public()
+	r.expires = time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	return r
 }
 
@@ -138,9 +145,8 @@ type doc = map[string]any
 
 // acme is a tenant with everything.
 func (r *rig) acme() []doc {
-	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	return []doc{ // on purpose not in the order of writing
-		{"kind": "agent", "tenant": "acme", "name": "ag-1", "type": "refunds", "principal": "alice", "key": r.key, "expires": expires},
+		{"kind": "agent", "tenant": "acme", "name": "ag-1", "type": "refunds", "principal": "alice", "key": r.key, "expires": r.expires},
 		{"kind": "tenant", "name": "acme", "display": "Acme"},
 		{"kind": "grant", "resource": "payments_account:acme/stripe", "relation": "refunder", "subject": "agent_type:acme/refunds", "caveat": "payments_limit", "context": doc{"max_amount": 5000, "currencies": []string{"usd"}}},
 		{"kind": "grant", "resource": "payments_account:acme/stripe", "relation": "refunder", "subject": "principal:acme/alice"},
@@ -518,4 +524,28 @@ func TestKeysTokensSchemaAndAudit(t *testing.T) {
 	require.NotEmpty(t, first["notes"].(map[string]any)["administrator"])
 	status, _ = r.call(http.MethodGet, "/audit?after=zz", nil)
 	require.Equal(t, http.StatusBadRequest, status)
+}
+
+func TestTheDocumentListsEveryRouteAndNoOther(t *testing.T) {
+	r := newRig(t)
+	var doc struct {
+		Paths map[string]map[string]any `yaml:"paths"`
+	}
+	require.NoError(t, yaml.Unmarshal(admin.OpenAPI, &doc))
+	listed := map[string]bool{}
+	for path, item := range doc.Paths {
+		for method := range item {
+			if method != "parameters" {
+				listed[strings.ToUpper(method)+" "+path] = true
+			}
+		}
+	}
+	router := chi.NewRouter()
+	router.Route("/admin/v1", r.service.Routes)
+	require.NoError(t, chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		require.True(t, listed[method+" "+route], "%s %s is not in openapi.yaml", method, route)
+		delete(listed, method+" "+route)
+		return nil
+	}))
+	require.Empty(t, listed, "described and not served")
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -23,9 +24,13 @@ const (
 // handler is a handler that returns its refusal.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// Routes mounts the API on a router, below /admin/v1.
-func (s *Service) Routes() http.Handler {
-	r := chi.NewRouter()
+// OpenAPI describes the routes, with their full paths.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+// Routes registers the API on a router that stands at /admin/v1.
+func (s *Service) Routes(r chi.Router) {
 	r.Use(s.authenticate)
 	r.NotFound(s.handle(func(http.ResponseWriter, *http.Request) error {
 		return agentid.Errorf(agentid.KindNotFound, "path_unknown", "there is no such path")
@@ -35,7 +40,7 @@ func (s *Service) Routes() http.Handler {
 	}))
 	r.Post("/apply", s.handle(s.postApply))
 	r.Get("/tenants", s.handle(s.listTenants))
-	r.Route("/tenants/{tenant}", s.tenantRoutes)
+	s.tenantRoutes(r)
 	r.Get("/keys", s.handle(s.listKeys))
 	r.Post("/keys", s.handle(s.stageKey))
 	r.Post("/keys/{kid}/activate", s.handle(s.activateKey))
@@ -48,41 +53,41 @@ func (s *Service) Routes() http.Handler {
 	r.Post("/admins", s.handle(s.addAdmin))
 	r.Post("/admins/rotate", s.handle(s.rotateAdmin))
 	r.Delete("/admins/{id}", s.handle(s.deleteAdmin))
-	return r
 }
 
 func (s *Service) tenantRoutes(r chi.Router) {
-	r.Get("/", s.handle(s.getObject(KindTenant)))
-	r.Put("/", s.handle(s.putObject(KindTenant)))
-	r.Delete("/", s.handle(s.deleteObject(KindTenant)))
-	r.Post("/freeze", s.handle(s.postFreeze(KindTenant)))
-	r.Post("/unfreeze", s.handle(s.postUnfreeze(KindTenant)))
+	const tenant = "/tenants/{tenant}"
+	r.Get(tenant, s.handle(s.getObject(KindTenant)))
+	r.Put(tenant, s.handle(s.putObject(KindTenant)))
+	r.Delete(tenant, s.handle(s.deleteObject(KindTenant)))
+	r.Post(tenant+"/freeze", s.handle(s.postFreeze(KindTenant)))
+	r.Post(tenant+"/unfreeze", s.handle(s.postUnfreeze(KindTenant)))
 	for path, kind := range map[string]string{
 		"/principals": KindPrincipal, "/agent-types": KindAgentType, "/connectors": KindConnector,
 		"/templates": KindTemplate, "/agents": KindAgent,
 	} {
-		r.Get(path, s.handle(s.listObjects(kind)))
-		r.Get(path+"/{name}", s.handle(s.getObject(kind)))
-		r.Put(path+"/{name}", s.handle(s.putObject(kind)))
+		r.Get(tenant+path, s.handle(s.listObjects(kind)))
+		r.Get(tenant+path+"/{name}", s.handle(s.getObject(kind)))
+		r.Put(tenant+path+"/{name}", s.handle(s.putObject(kind)))
 		if kind != KindAgent {
-			r.Delete(path+"/{name}", s.handle(s.deleteObject(kind)))
+			r.Delete(tenant+path+"/{name}", s.handle(s.deleteObject(kind)))
 		}
 		if kind != KindTemplate {
-			r.Post(path+"/{name}/freeze", s.handle(s.postFreeze(kind)))
-			r.Post(path+"/{name}/unfreeze", s.handle(s.postUnfreeze(kind)))
+			r.Post(tenant+path+"/{name}/freeze", s.handle(s.postFreeze(kind)))
+			r.Post(tenant+path+"/{name}/unfreeze", s.handle(s.postUnfreeze(kind)))
 		}
 	}
-	r.Post("/agents/{name}/retire", s.handle(s.postRetire))
-	r.Put("/connectors/{name}/credential", s.handle(s.putCredential))
-	r.Delete("/connectors/{name}/credential", s.handle(s.deleteCredential))
-	r.Get("/connectors/{name}/secrets", s.handle(s.listSecrets))
-	r.Post("/connectors/{name}/secrets", s.handle(s.addSecret))
-	r.Delete("/connectors/{name}/secrets/{id}", s.handle(s.deleteSecret))
-	r.Get("/grants", s.handle(s.listGrants))
-	r.Post("/grants", s.handle(s.postGrant))
-	r.Delete("/grants", s.handle(s.deleteGrant))
-	r.Get("/tokens", s.handle(s.listTokens))
-	r.Delete("/tokens/{jti}", s.handle(s.revokeToken))
+	r.Post(tenant+"/agents/{name}/retire", s.handle(s.postRetire))
+	r.Put(tenant+"/connectors/{name}/credential", s.handle(s.putCredential))
+	r.Delete(tenant+"/connectors/{name}/credential", s.handle(s.deleteCredential))
+	r.Get(tenant+"/connectors/{name}/secrets", s.handle(s.listSecrets))
+	r.Post(tenant+"/connectors/{name}/secrets", s.handle(s.addSecret))
+	r.Delete(tenant+"/connectors/{name}/secrets/{id}", s.handle(s.deleteSecret))
+	r.Get(tenant+"/grants", s.handle(s.listGrants))
+	r.Post(tenant+"/grants", s.handle(s.postGrant))
+	r.Delete(tenant+"/grants", s.handle(s.deleteGrant))
+	r.Get(tenant+"/tokens", s.handle(s.listTokens))
+	r.Delete(tenant+"/tokens/{jti}", s.handle(s.revokeToken))
 }
 
 // authenticate admits an administrator's Bearer credential, and nothing else.
