@@ -28,7 +28,7 @@ func BenchmarkCheck(b *testing.B) {
 			b.Run(kind+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					ask(b, p, kind, rand.IntN(benchAgents)) //nolint:gosec // not a secret
+					ask(b, p, kind, rand.IntN(benchAgents))
 				}
 			})
 		}
@@ -63,7 +63,7 @@ func benchQuery(b *testing.B, s *graphstore.Store, query func(r ds.Reader, i int
 	r := s.SnapshotReader(head.Revision)
 	b.ReportAllocs()
 	for b.Loop() {
-		it, err := query(r, rand.IntN(benchAgents)) //nolint:gosec // not a secret
+		it, err := query(r, rand.IntN(benchAgents))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.SetParallelism(32) // times GOMAXPROCS
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				writeLineage(b, s, rand.Int()) //nolint:gosec // not a secret
+				writeLineage(b, s, rand.Int())
 			}
 		})
 	})
@@ -121,7 +121,7 @@ func TestCheckCostsLikeMemory(t *testing.T) {
 		p := checker(t, stores[i])
 		return func() {
 			for range checks {
-				ask(t, p, kind, rand.IntN(benchAgents)) //nolint:gosec // not a secret
+				ask(t, p, kind, rand.IntN(benchAgents))
 			}
 		}
 	}

@@ -100,8 +100,8 @@ func decodeChanges(b []byte) ([]change, error) {
 		if w <= 0 || n > uint64(len(b)-w) {
 			return nil, false
 		}
-		out := b[w : w+int(n)] //nolint:gosec // bounded by len(b)
-		b = b[w+int(n):]       //nolint:gosec // bounded by len(b)
+		out := b[w : w+int(n)]
+		b = b[w+int(n):]
 		return out, true
 	}
 	for len(b) > 0 {

@@ -202,7 +202,7 @@ type txQuerier struct{ tx *sqlitedb.Tx }
 func (q txQuerier) query(_ context.Context, text string, args []any, columns int, each rowFunc) error {
 	rows, err := q.tx.Query(context.Background(), text, args...)
 	if err != nil {
-		return err
+		return readError(err)
 	}
 	vals := make([]driver.Value, columns)
 	scanned, dest := make([]any, columns), make([]any, columns)
@@ -218,10 +218,7 @@ func (q txQuerier) query(_ context.Context, text string, args []any, columns int
 		}
 		err = each(vals)
 	}
-	if errors.Is(err, errStop) {
-		err = nil
-	}
-	return errors.Join(err, rows.Err(), rows.Close())
+	return errors.Join(readError(err), readError(errors.Join(rows.Err(), rows.Close())))
 }
 
 func asInt(v any) int64 {

@@ -104,14 +104,14 @@ func ownRevision(ctx context.Context, tb require.TestingT, rwt ds.ReadWriteTrans
 func writeForever(path string) {
 	s, err := graphstore.Open(context.Background(), graphstore.Config{Path: path})
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
 	var mu sync.Mutex
 	say := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Printf(format+"\n", args...)
+		fmt.Fprintf(os.Stdout, format+"\n", args...)
 	}
 	for worker := range 4 {
 		go func() {
@@ -137,8 +137,10 @@ func writeForever(path string) {
 // fatal ends a helper process when a requirement fails.
 type fatal struct{}
 
-func (fatal) Errorf(format string, args ...any) { fmt.Printf("error "+format+"\n", args...) }
-func (fatal) FailNow()                          { os.Exit(1) }
+func (fatal) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stdout, "error "+format+"\n", args...)
+}
+func (fatal) FailNow() { os.Exit(1) }
 
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "graph.db")
@@ -223,7 +225,7 @@ func TestGroupCommit(t *testing.T) {
 // walCommits counts the commit frames in SQLite's write-ahead log.
 func walCommits(t *testing.T, path string) int {
 	t.Helper()
-	wal, err := os.ReadFile(path + "-wal") //nolint:gosec // a test's own file
+	wal, err := os.ReadFile(path + "-wal")
 	require.NoError(t, err)
 	const header, frameHeader = 32, 24
 	size := int(binary.BigEndian.Uint32(wal[8:]))

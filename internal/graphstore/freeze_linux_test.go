@@ -13,7 +13,7 @@ import (
 // that neither a read nor a write can begin.
 func freeze(tb testing.TB, path string) {
 	tb.Helper()
-	f, err := os.OpenFile(path+"-shm", os.O_RDWR, 0) //nolint:gosec // a test's own file
+	f, err := os.OpenFile(path+"-shm", os.O_RDWR, 0)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = f.Close() })
 	const firstLock, locks = 120, 8 // SQLite's WAL-index lock bytes

@@ -131,7 +131,7 @@ func (r *reader) walk(ctx context.Context, q querier, p plan, v view, rev, now i
 	arms, size := fewArms, firstPage
 	for ranges := p.ranges; len(ranges) > 0 && left > 0; {
 		arms = min(arms, len(ranges))
-		size = int(min(uint64(size), left)) //nolint:gosec // at most nextPage
+		size = int(min(uint64(size), left))
 		rows, err := page(ctx, q, p.dir, ranges[:arms], rev, now, size, buf[:0])
 		if err == nil {
 			err = cmp.Or(r.still(rev), ctx.Err())
@@ -182,7 +182,7 @@ func (r *reader) sorted(ctx context.Context, q querier, p plan, v view, order di
 	byKey := func(a, b keyed) int { return cmp.Compare(a.key, b.key) }
 	limit := math.MaxInt / 4
 	if v.limit != nil && *v.limit < uint64(limit) {
-		limit = int(*v.limit) //nolint:gosec // bounded above
+		limit = int(*v.limit)
 	}
 	var found []keyed
 	all := v

@@ -22,7 +22,7 @@ func (s *Store) Statistics(ctx context.Context) (datastore.Stats, error) {
 	}
 	return datastore.Stats{
 		UniqueID:                   s.uniqueID,
-		EstimatedRelationshipCount: uint64(max(0, last.live)), //nolint:gosec // not negative
+		EstimatedRelationshipCount: uint64(max(0, last.live)),
 		ObjectTypeStatistics:       datastore.ComputeObjectTypeStats(defs),
 	}, nil
 }

@@ -242,7 +242,9 @@ var errRolledBack = errors.New("graphstore: rolled back")
 
 func (tx *readWriteTx) rollback() {
 	tx.w.finish <- errRolledBack
-	<-tx.w.done
+	if err := <-tx.w.done; !errors.Is(err, errRolledBack) {
+		tx.s.cfg.Logger.WarnContext(tx.ctx, "graph: a rollback ended otherwise", "error", err)
+	}
 	tx.w = nil
 }
 
