@@ -25,6 +25,9 @@ func Apply(ctx context.Context, client v1.SchemaServiceClient) (changed bool, at
 
 // ApplyText is Apply for a text that Compose made.
 func ApplyText(ctx context.Context, client v1.SchemaServiceClient, text string) (changed bool, at agentid.Zookie, err error) {
+	if err := check(text); err != nil {
+		return false, "", err
+	}
 	current, err := client.ReadSchema(ctx, &v1.ReadSchemaRequest{})
 	switch {
 	case status.Code(err) == codes.NotFound:
@@ -61,12 +64,15 @@ func Current(ctx context.Context, client v1.SchemaServiceClient) (string, error)
 	return current.GetSchemaText(), nil
 }
 
+// ReasonInUse is the reason of a schema that would orphan relationships.
+const ReasonInUse = "schema_in_use"
+
+// writeError reads the refusal of a text that passed check: what SpiceDB finds wrong with
+// it then is the data. Its message names a relationship, so it stays in the cause.
 func writeError(err error) error {
 	switch status.Code(err) {
-	case codes.InvalidArgument:
-		return invalid("schema", status.Convert(err).Message(), err)
-	case codes.FailedPrecondition:
-		return agentid.Errorf(agentid.KindConflict, "schema_in_use", "relationships still need what the new schema takes away").WithCause(err)
+	case codes.InvalidArgument, codes.FailedPrecondition:
+		return agentid.Errorf(agentid.KindConflict, ReasonInUse, "relationships still need what the new schema takes away").WithCause(err)
 	default:
 		return agentid.Unavailable("graph_unavailable", fmt.Errorf("write the schema: %w", err))
 	}
