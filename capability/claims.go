@@ -55,7 +55,7 @@ func (c Confirmation) IsZero() bool { return c == Confirmation{} }
 type Context struct {
 	Tenant        string         `json:"tenant"`
 	AgentType     agentid.Ref    `json:"agent_type"`
-	Principal     agentid.Ref    `json:"principal"` // the one it acts for, also when Subject is the agent
+	Principal     agentid.Ref    `json:"principal,omitzero"` // the one it acts for; may be absent where Subject names it
 	Zookie        agentid.Zookie `json:"zookie"`
 	Epoch         agentid.Epoch  `json:"epoch"`
 	Incarnation   string         `json:"incarnation"`

@@ -109,7 +109,10 @@ func (v *Verifier) VerifyFor(ctx context.Context, compact, audience string) (Cla
 	if audience == "" || claims.Audience != audience {
 		return Claims{}, refuse(ReasonAudience, "aud", nil)
 	}
-	return claims, v.checkTime(claims)
+	if err := v.checkTime(claims); err != nil {
+		return Claims{}, err
+	}
+	return claims, nil
 }
 
 // VerifyIssued is Verify without a look at the audience: for the broker that asks
@@ -119,7 +122,10 @@ func (v *Verifier) VerifyIssued(ctx context.Context, compact string) (Claims, er
 	if err != nil {
 		return Claims{}, err
 	}
-	return claims, v.checkTime(claims)
+	if err := v.checkTime(claims); err != nil {
+		return Claims{}, err
+	}
+	return claims, nil
 }
 
 // signed does everything but audience and time.

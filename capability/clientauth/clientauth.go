@@ -115,7 +115,10 @@ func Verify(ctx context.Context, assertion string, expect Expect) (Assertion, er
 	if a.ID, _ = claims.Get("jti").Text(); a.ID == "" || len(a.ID) > maxIDBytes {
 		return Assertion{}, refuse(ReasonMalformed, "jti", nil)
 	}
-	return a, a.checkTime(claims, expect.Now)
+	if err := a.checkTime(claims, expect.Now); err != nil {
+		return Assertion{}, err
+	}
+	return a, nil
 }
 
 func (a *Assertion) checkTime(claims strictjson.Value, now time.Time) error {

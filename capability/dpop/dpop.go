@@ -98,7 +98,10 @@ func Verify(proof string, expect Expect) (Proof, error) {
 	if age := expect.Now.Sub(p.IssuedAt); age > Window || age < -Window {
 		return Proof{}, invalid("iat")
 	}
-	return p, p.checkRest(claims, expect)
+	if err := p.checkRest(claims, expect); err != nil {
+		return Proof{}, err
+	}
+	return p, nil
 }
 
 func (p *Proof) checkRest(claims strictjson.Value, expect Expect) error {
