@@ -1,0 +1,5 @@
+//go:build long
+
+package ledger_test
+
+const killRounds = 2000
