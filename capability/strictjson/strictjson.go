@@ -73,11 +73,16 @@ func (v Value) Kind() Kind { return v.kind }
 // Raw is the text that v was read from. It shares memory with the input.
 func (v Value) Raw() []byte { return v.raw }
 
-// Text returns the content of a string.
-func (v Value) Text() (string, bool) { return v.text, v.kind == String }
+// Text returns the content of a string; of anything else it is "" and false.
+func (v Value) Text() (string, bool) {
+	if v.kind != String {
+		return "", false
+	}
+	return v.text, true
+}
 
-// Flag returns the value of a boolean.
-func (v Value) Flag() (value, ok bool) { return v.text == "true", v.kind == Bool }
+// Flag returns the value of a boolean; of anything else it is false and false.
+func (v Value) Flag() (value, ok bool) { return v.kind == Bool && v.text == "true", v.kind == Bool }
 
 // Items returns the elements of an array.
 func (v Value) Items() ([]Value, bool) { return v.items, v.kind == Array }

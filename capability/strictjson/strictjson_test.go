@@ -97,6 +97,27 @@ func TestInteger(t *testing.T) {
 	}
 }
 
+// TestReadersOfOtherKinds: a reader of one kind gives nothing of another kind, even
+// to a caller who drops its second result.
+func TestReadersOfOtherKinds(t *testing.T) {
+	for _, text := range []string{`7`, `true`, `null`, `[1]`, `{"a":1}`} {
+		v, err := Parse([]byte(text), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := v.Text(); s != "" || ok {
+			t.Errorf("%s as a text: %q", text, s)
+		}
+	}
+	v, err := Parse([]byte(`"true"`), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, ok := v.Flag(); b || ok {
+		t.Error("a text is a flag")
+	}
+}
+
 // TestAgreesWithStandardLibrary holds every accepted text against encoding/json.
 func TestAgreesWithStandardLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
