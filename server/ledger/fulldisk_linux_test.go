@@ -32,7 +32,7 @@ const fullDiskChild = "AGENTID_LEDGER_FULL_DISK"
 func TestFullDisk(t *testing.T) {
 	if dir := os.Getenv(fullDiskChild); dir != "" {
 		require.NoError(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"))
+		require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"))
 		testFullDisk(t, dir)
 		return
 	}
@@ -143,12 +143,12 @@ func fill(t *testing.T, l *ledger.Ledger, clock *ledgertest.Clock) []string {
 	return acked
 }
 
-// ballast leaves about 400 kB.
+// ballast leaves about 2 MB.
 func ballast(t *testing.T, path string) {
 	t.Helper()
 	var st unix.Statfs_t
 	require.NoError(t, unix.Statfs(filepath.Dir(path), &st))
-	size := int64(st.Bavail)*st.Bsize - 400<<10
+	size := int64(st.Bavail)*st.Bsize - 2<<20
 	require.Positive(t, size)
 	f, err := os.Create(path)
 	require.NoError(t, err)
