@@ -87,12 +87,10 @@ type waiting struct {
 func (w *waiting) grant(found []Answer, grants []int) string {
 	conditional := false
 	for _, i := range grants {
-		switch found[i].Verdict {
-		case VerdictYes:
+		if found[i].Verdict == VerdictYes {
 			return OutcomeYes
-		case VerdictConditional:
-			conditional = true
 		}
+		conditional = conditional || found[i].Verdict == VerdictConditional
 	}
 	if !conditional {
 		return OutcomeNo

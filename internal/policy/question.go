@@ -7,11 +7,11 @@ import (
 // Stage says where a question is asked. The zero Stage is refused.
 type Stage int
 
+// The stages.
 const (
-	stageUnset Stage = iota
 	// StageIssue is asked before a token is signed: inputs are not known, so a
 	// conditional answer on leg 2 or 3 is acceptable, because StageEnforce asks again.
-	StageIssue
+	StageIssue Stage = iota + 1
 	// StageEnforce is asked before an operation goes upstream: only a full answer passes.
 	StageEnforce
 	// StageLive asks legs 0 and 1 only and names no operation: introspection.

@@ -29,14 +29,12 @@ func runCaveats(t *testing.T, g Graph) {
 		forbidden(t, w, with(map[string]any{"amount": int64(1), "currency": "eur"}), policy.ReasonPolicyDenied)
 	})
 	t.Run("missing context is a no that names the fields", func(t *testing.T) {
-		require.Equal(t, "amount,currency", forbidden(t, w, with(nil), policy.ReasonMissingContext).Field)
-		require.Equal(t, "currency", forbidden(t, w, with(map[string]any{"amount": int64(1)}), policy.ReasonMissingContext).Field)
+		require.Equal(t, "amount,currency", fieldAtFault(t, w, with(nil), agentid.KindForbidden, policy.ReasonMissingContext))
+		require.Equal(t, "currency", fieldAtFault(t, w, with(map[string]any{"amount": int64(1)}), agentid.KindForbidden, policy.ReasonMissingContext))
 	})
 	t.Run("wrong type", func(t *testing.T) {
-		e := refuse(t, w, with(map[string]any{"amount": "plenty", "currency": "usd"}), agentid.KindInvalid, "invalid_request")
-		require.Equal(t, "inputs.amount", e.Field)
-		e = refuse(t, w, with(map[string]any{"amount": int64(1), "currency": []string{"usd"}}), agentid.KindInvalid, "invalid_request")
-		require.Equal(t, "inputs.currency", e.Field)
+		require.Equal(t, "inputs.amount", fieldAtFault(t, w, with(map[string]any{"amount": "plenty", "currency": "usd"}), agentid.KindInvalid, "invalid_request"))
+		require.Equal(t, "inputs.currency", fieldAtFault(t, w, with(map[string]any{"amount": int64(1), "currency": []string{"usd"}}), agentid.KindInvalid, "invalid_request"))
 	})
 	t.Run("the relationship's context wins over the request's", func(t *testing.T) {
 		forbidden(t, w, with(map[string]any{
@@ -47,8 +45,7 @@ func runCaveats(t *testing.T, g Graph) {
 		inputs := map[string]any{"amount": int64(1), "currency": "usd", "note": strings.Repeat("x", 4000)}
 		allow(t, w, with(inputs))
 		inputs["note"] = strings.Repeat("x", policy.MaxContext+1)
-		e := refuse(t, w, with(inputs), agentid.KindInvalid, "invalid_request")
-		require.Equal(t, "inputs", e.Field)
+		require.Equal(t, "inputs", fieldAtFault(t, w, with(inputs), agentid.KindInvalid, "invalid_request"))
 	})
 	t.Run("the principal's own limit", func(t *testing.T) {
 		w.Delete(t, w.PrincipalGrant())

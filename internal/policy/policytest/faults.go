@@ -39,14 +39,14 @@ func runFaults(t *testing.T, g Graph) {
 	t.Run("cancelled context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		refused(t, w.Decider(t), ctx, w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
+		refused(ctx, t, w.Decider(t), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
 	})
 	t.Run("reordered answers are matched by what they echo", func(t *testing.T) {
 		reversed := edit(w.Checker, func(a []policy.Answer) []policy.Answer { slices.Reverse(a); return a })
 		_, err := newDecider(t, reversed).Decide(t.Context(), w.Question())
 		require.NoError(t, err)
 		w.Delete(t, w.PrincipalGrant())
-		refused(t, newDecider(t, reversed), t.Context(), w.Question(), agentid.KindForbidden, policy.ReasonPrincipalDenied)
+		refused(t.Context(), t, newDecider(t, reversed), w.Question(), agentid.KindForbidden, policy.ReasonPrincipalDenied)
 		w.Touch(t, w.PrincipalGrant())
 	})
 	broken := map[string]func([]policy.Answer) []policy.Answer{
@@ -62,7 +62,7 @@ func runFaults(t *testing.T, g Graph) {
 	}
 	for name, f := range broken {
 		t.Run(name, func(t *testing.T) {
-			refused(t, newDecider(t, edit(w.Checker, f)), t.Context(), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
+			refused(t.Context(), t, newDecider(t, edit(w.Checker, f)), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
 		})
 	}
 	t.Run("a verdict that nobody knows is a no, in every place", func(t *testing.T) { unknownVerdicts(t, w) })
@@ -70,13 +70,13 @@ func runFaults(t *testing.T, g Graph) {
 		c := Tampered{w.Checker, func(_ agentid.Zookie, a []policy.Answer, err error) (agentid.Zookie, []policy.Answer, error) {
 			return "", a, err
 		}}
-		refused(t, newDecider(t, c), t.Context(), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
+		refused(t.Context(), t, newDecider(t, c), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
 	})
 	t.Run("checker error", func(t *testing.T) {
 		c := Tampered{w.Checker, func(at agentid.Zookie, a []policy.Answer, _ error) (agentid.Zookie, []policy.Answer, error) {
 			return at, a, errors.New("connection refused")
 		}}
-		refused(t, newDecider(t, c), t.Context(), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
+		refused(t.Context(), t, newDecider(t, c), w.Question(), agentid.KindUnavailable, policy.ReasonGraphUnavailable)
 	})
 }
 

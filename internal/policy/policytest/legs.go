@@ -16,19 +16,16 @@ import (
 func runLegs(t *testing.T, g Graph) {
 	w := NewWorld(t, g, "legs", 1)
 	leaf, parent := w.Agents[0], w.Agents[1]
-	enabled := func(r agentid.Ref, relation string) relate.Edge {
-		return relate.Edge{Resource: r, Relation: relation, Subject: relate.All(schema.TypeAgent)}
-	}
 	takenAway := []struct {
 		name, reason string
 		edge         relate.Edge
 	}{
 		{"frozen agent", policy.ReasonAgentNotLive, w.Enabled(leaf)},
 		{"frozen ancestor", policy.ReasonAgentNotLive, w.Enabled(parent)},
-		{"disabled tenant", policy.ReasonAgentNotLive, enabled(w.Tenant, schema.TenantEnabled)},
-		{"disabled principal", policy.ReasonAgentNotLive, enabled(w.Alice, schema.PrincipalEnabled)},
-		{"disabled type", policy.ReasonAgentNotLive, enabled(w.Type, schema.AgentTypeEnabled)},
-		{"inactive account", policy.ReasonAccountInactive, enabled(w.Account, schema.PaymentsEnabled)},
+		{"disabled tenant", policy.ReasonAgentNotLive, relate.Edge{Resource: w.Tenant, Relation: schema.TenantEnabled, Subject: relate.All(schema.TypeAgent)}},
+		{"disabled principal", policy.ReasonAgentNotLive, relate.Edge{Resource: w.Alice, Relation: schema.PrincipalEnabled, Subject: relate.All(schema.TypeAgent)}},
+		{"disabled type", policy.ReasonAgentNotLive, relate.Edge{Resource: w.Type, Relation: schema.AgentTypeEnabled, Subject: relate.All(schema.TypeAgent)}},
+		{"inactive account", policy.ReasonAccountInactive, relate.Edge{Resource: w.Account, Relation: schema.PaymentsEnabled, Subject: relate.All(schema.TypeAgent)}},
 		{"policy grants nothing", policy.ReasonPolicyDenied, w.AgentGrant()},
 		{"principal lost its grant", policy.ReasonPrincipalDenied, w.PrincipalGrant()},
 	}

@@ -34,12 +34,26 @@ func allow(tb testing.TB, w *World, q policy.Question) policy.Allowed {
 }
 
 // refuse decides and wants a no of this kind and reason, and no Allowed.
-func refuse(tb testing.TB, w *World, q policy.Question, kind agentid.Kind, reason string) *agentid.Error {
+func refuse(tb testing.TB, w *World, q policy.Question, kind agentid.Kind, reason string) {
 	tb.Helper()
-	return refused(tb, w.Decider(tb), tb.Context(), q, kind, reason)
+	refused(tb.Context(), tb, w.Decider(tb), q, kind, reason)
 }
 
-func refused(tb testing.TB, d *policy.Decider, ctx context.Context, q policy.Question, kind agentid.Kind, reason string) *agentid.Error {
+// forbidden wants a definite no.
+func forbidden(tb testing.TB, w *World, q policy.Question, reason string) {
+	tb.Helper()
+	refuse(tb, w, q, agentid.KindForbidden, reason)
+}
+
+// fieldAtFault wants a no of this kind and reason, and tells the field that it names.
+func fieldAtFault(tb testing.TB, w *World, q policy.Question, kind agentid.Kind, reason string) string {
+	tb.Helper()
+	refuse(tb, w, q, kind, reason)
+	_, err := w.Decider(tb).Decide(tb.Context(), q)
+	return agentid.AsError(err).Field
+}
+
+func refused(ctx context.Context, tb testing.TB, d *policy.Decider, q policy.Question, kind agentid.Kind, reason string) {
 	tb.Helper()
 	allowed, err := d.Decide(ctx, q)
 	require.Error(tb, err)
@@ -47,12 +61,6 @@ func refused(tb testing.TB, d *policy.Decider, ctx context.Context, q policy.Que
 	e := agentid.AsError(err)
 	require.Equal(tb, reason, e.Reason, "%v", err)
 	require.Equal(tb, kind, e.Kind, "%v", err)
-	return e
-}
-
-func forbidden(tb testing.TB, w *World, q policy.Question, reason string) *agentid.Error {
-	tb.Helper()
-	return refuse(tb, w, q, agentid.KindForbidden, reason)
 }
 
 func leg(tb testing.TB, a policy.Allowed, name string) string {
