@@ -41,6 +41,7 @@ type State struct {
 type Tenant struct {
 	Header
 	Display string `json:"display,omitempty"`
+	Limits         // of its agents
 	State
 }
 
@@ -59,11 +60,23 @@ type Principal struct {
 type AgentType struct {
 	Header
 	Display      string          `json:"display,omitempty"`
-	OwnAuthority bool            `json:"own_authority,omitempty"`        // its agents need no permission of their principal
-	Launchers    []string        `json:"launchers,omitempty"`            // names of principals who may start one
-	MaxSeconds   int64           `json:"max_lifetime_seconds,omitempty"` // of its agents; 0: unbounded
-	Ceiling      json.RawMessage `json:"ceiling,omitempty"`              // of agents that bring none
+	OwnAuthority bool            `json:"own_authority,omitempty"` // its agents need no permission of their principal
+	Launchers    []string        `json:"launchers,omitempty"`     // names of principals who may start one
+	Ceiling      json.RawMessage `json:"ceiling,omitempty"`       // of agents that bring none
+	Limits                       // of its agents, beside the tenant's
+	Templates    []string        `json:"templates,omitempty"` // names of those its agents may use; empty: all
+	// Names of the types that its agents may spawn; empty: none.
+	Children            []string `json:"children,omitempty"`             // attenuated ones
+	IndependentChildren []string `json:"independent_children,omitempty"` // ones with their own authority
 	State
+}
+
+// Limits bound how agents multiply. 0: the tenant's limit, or the broker's default.
+type Limits struct {
+	MaxDepth    int   `json:"max_depth,omitempty"`    // ancestors of an agent
+	MaxChildren int   `json:"max_children,omitempty"` // of an agent at a time; of a type: its agents as parents
+	MaxLive     int   `json:"max_live,omitempty"`     // agents of one principal at a time
+	MaxSeconds  int64 `json:"max_lifetime_seconds,omitempty"`
 }
 
 // Template is a named capability template.

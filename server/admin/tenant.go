@@ -25,6 +25,9 @@ func (t *Tenant) check(context.Context, *world) error {
 	if t.given() {
 		return errState
 	}
+	if err := t.Limits.check(); err != nil {
+		return err
+	}
 	_, err := t.name()
 	return err
 }
@@ -41,7 +44,7 @@ func (t *Tenant) current(ctx context.Context, s *Service) (object, error) {
 }
 
 func tenantOf(t ledger.Tenant) *Tenant {
-	return &Tenant{Header: Header{Kind: KindTenant, Name: t.Ref.Tenant()}, Display: t.Display}
+	return &Tenant{Header: Header{Kind: KindTenant, Name: t.Ref.Tenant()}, Display: t.Display, Limits: limitsOf(t.Limits)}
 }
 
 // absent turns "there is none" into no error: the object is then nil.
@@ -78,6 +81,6 @@ func (t *Tenant) store(ctx context.Context, s *Service, records ...auditlog.Reco
 	if err != nil {
 		return false, err
 	}
-	_, changed, err := s.cfg.Ledger.PutTenant(ctx, ledger.Tenant{Ref: ref, Display: t.Display}, records...)
+	_, changed, err := s.cfg.Ledger.PutTenant(ctx, ledger.Tenant{Ref: ref, Display: t.Display, Limits: t.limits()}, records...)
 	return changed, err //nolint:wrapcheck // an agentid.Error
 }

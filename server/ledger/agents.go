@@ -23,17 +23,20 @@ type AgentState int
 
 // The states.
 const (
-	AgentActive  AgentState = iota + 1
-	AgentRetired            // for good; its id and key are never taken again
+	AgentActive   AgentState = iota + 1
+	AgentRetired             // for good; its id and key are never taken again
+	AgentSpawning            // its slots are reserved; its edges may or may not be in the graph
 )
 
-// String is "active", "retired" or "none".
+// String is "active", "retired", "spawning" or "none".
 func (s AgentState) String() string {
 	switch s {
 	case AgentActive:
 		return "active"
 	case AgentRetired:
 		return "retired"
+	case AgentSpawning:
+		return "spawning"
 	default:
 		return "none"
 	}
@@ -46,8 +49,10 @@ func (s AgentState) MarshalText() ([]byte, error) { return []byte(s.String()), n
 type Agent struct {
 	Ref       agentid.Ref
 	Type      agentid.Ref
-	Principal agentid.Ref
+	Principal agentid.Ref     // with a parent: the parent's, and may be left zero
 	Parent    agentid.Ref     // zero for one without a parent
+	Kind      ChildKind       // of the link to the parent; zero is taken for Attenuated
+	Depth     int             // ancestors above it; computed
 	PublicKey json.RawMessage // JWK of a public key; one key belongs to one agent of the whole ledger
 	// Thumbprint is the key's (RFC 7638, SHA-256, base64url). PutAgent computes it.
 	Thumbprint string
@@ -66,12 +71,13 @@ type AgentFilter struct {
 	Page
 }
 
-const agentColumns = `tenant, name, type, principal, parent, jwk, thumbprint, ceiling, state, expires, version, created, updated`
+const agentColumns = `tenant, name, type, principal, parent, jwk, thumbprint, ceiling, kind, depth, state, expires, version, created, updated`
 
 // MaxLineage is how many agents a lineage may have, the leaf included.
 const MaxLineage = 33
 
-// PutAgent creates an agent, or finds that it is there as given: changed is then false.
+// PutAgent creates an agent without reserving anything, or finds that it is there as
+// given: changed is then false. It writes no edges and knows no limits: OpenSpawn does.
 // Everything of an agent is written once. KindConflict: agent_immutable names the field
 // that differs (a zero Expires, and an empty Ceiling, agree with any), agent_retired,
 // or key_in_use when the public key belongs to another agent. KindNotFound when type,
@@ -112,32 +118,51 @@ func (l *Ledger) insertAgent(ctx context.Context, tx *sqlitedb.Tx, a Agent) erro
 		}
 	}
 	if !a.Parent.IsZero() {
-		if err := checkParent(ctx, tx, a); err != nil {
+		line, err := lineage(ctx, tx.Query, a.Parent)
+		if err != nil {
 			return err
 		}
+		if err := checkParent(line[0], a); err != nil {
+			return err
+		}
+		a.Depth = len(line)
+	}
+	a.State = AgentActive
+	return l.addAgent(ctx, tx, a)
+}
+
+// addAgent writes a checked agent's row: KindConflict key_in_use when its key belongs or
+// belonged to another.
+func (l *Ledger) addAgent(ctx context.Context, tx *sqlitedb.Tx, a Agent) error {
+	used, err := exists(ctx, tx.Query, `SELECT 1 FROM agent_keys WHERE thumbprint = ?`, a.Thumbprint)
+	if err != nil {
+		return err
+	}
+	if used {
+		return keyInUse()
 	}
 	now := micros(l.now())
-	_, err := tx.Exec(ctx, `INSERT INTO agents (`+agentColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,1,?,?)`,
+	_, err = tx.Exec(ctx, `INSERT INTO agents (`+agentColumns+`, reaped) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,1,?,?,0)`,
 		a.Ref.Tenant(), a.Ref.Name(), a.Type.String(), a.Principal.String(), a.Parent.String(), []byte(a.PublicKey),
-		a.Thumbprint, notNil(a.Ceiling), AgentActive, micros(a.Expires), now, now)
+		a.Thumbprint, notNil(a.Ceiling), a.Kind, a.Depth, a.State, micros(a.Expires), now, now)
 	if sqlitedb.IsUnique(err) {
-		return agentid.Errorf(agentid.KindConflict, "key_in_use", "the public key belongs to another agent").WithField("public_key")
+		return keyInUse()
 	}
 	return err
 }
 
-func checkParent(ctx context.Context, tx *sqlitedb.Tx, a Agent) error {
-	line, err := lineage(ctx, tx.Query, a.Parent)
-	if err != nil {
-		return err
-	}
-	if len(line) >= MaxLineage {
+func keyInUse() error {
+	return agentid.Errorf(agentid.KindConflict, "key_in_use", "the public key belongs to another agent").WithField("public_key")
+}
+
+// checkParent is what holds of every parent, whatever the limits.
+func checkParent(parent, a Agent) error {
+	switch {
+	case parent.Depth+2 > MaxLineage:
 		return agentid.Errorf(agentid.KindForbidden, "lineage_too_deep", "a lineage has at most %d agents", MaxLineage).WithField("parent")
-	}
-	if line[0].State != AgentActive {
+	case parent.State != AgentActive:
 		return agentid.Errorf(agentid.KindForbidden, "parent_retired", "the parent is retired").WithField("parent")
-	}
-	if line[0].Principal != a.Principal {
+	case parent.Principal != a.Principal:
 		return agentid.Errorf(agentid.KindForbidden, "principal_differs", "a child acts for its parent's principal").WithField("principal")
 	}
 	return nil
@@ -194,8 +219,11 @@ func (l *Ledger) RetireAgent(ctx context.Context, ref agentid.Ref, records ...au
 		if err != nil {
 			return err
 		}
-		if a.State == AgentRetired {
+		switch a.State {
+		case AgentRetired:
 			return errUnchanged
+		case AgentSpawning:
+			return agentid.Unavailable("spawn_in_progress", errors.New("its edges are not known to be in the graph"))
 		}
 		_, err = tx.Exec(ctx, `UPDATE agents SET state = ?, version = version + 1, updated = ? WHERE tenant = ? AND name = ?`,
 			AgentRetired, micros(l.now()), ref.Tenant(), ref.Name())
@@ -224,6 +252,12 @@ func checkAgent(a *Agent) error {
 	}
 	if a.Parent == a.Ref {
 		return agentid.Invalidf("parent", "an agent is not its own parent")
+	}
+	if a.Kind == 0 {
+		a.Kind = Attenuated
+	}
+	if a.Kind != Attenuated && a.Kind != Independent {
+		return agentid.Invalidf("child_kind", "want attenuated or independent")
 	}
 	if err := compactJSON("ceiling", &a.Ceiling); err != nil {
 		return err
@@ -261,6 +295,8 @@ func sameAgent(have, want Agent) error {
 		field = "principal"
 	case have.Parent != want.Parent:
 		field = "parent"
+	case have.Kind != want.Kind:
+		field = "child_kind"
 	case have.Thumbprint != want.Thumbprint:
 		field = "public_key"
 	case len(want.Ceiling) > 0 && string(have.Ceiling) != string(want.Ceiling):
@@ -314,7 +350,7 @@ func readAgents(ctx context.Context, q query, text string, args ...any) ([]Agent
 		var jwk, ceiling []byte
 		var expires, created, updated int64
 		if err := r.Scan(&tenant, &name, &typ, &principal, &parent, &jwk, &a.Thumbprint, &ceiling,
-			&a.State, &expires, &a.Version, &created, &updated); err != nil {
+			&a.Kind, &a.Depth, &a.State, &expires, &a.Version, &created, &updated); err != nil {
 			return readError(err)
 		}
 		a.PublicKey, a.Ceiling = jwk, ceiling

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
@@ -17,8 +16,15 @@ type AgentType struct {
 	OwnAuthority bool `json:"own_authority,omitempty"`
 	// Launchers are who may start an agent of this type.
 	Launchers []agentid.Ref `json:"launchers,omitempty"`
-	// MaxLifetime bounds the life of its agents; 0 is the broker's default.
-	MaxLifetime time.Duration `json:"max_lifetime,omitempty"`
+	// Limits bound its agents, beside those of the tenant.
+	Limits
+	// Templates are the names of the capability templates that its agents may use; empty:
+	// all of the tenant's.
+	Templates []string `json:"templates,omitempty"`
+	// Children are the types that its agents may spawn as attenuated children, and
+	// IndependentChildren those that they may spawn as independent ones. Empty: none.
+	Children            []agentid.Ref `json:"children,omitempty"`
+	IndependentChildren []agentid.Ref `json:"independent_children,omitempty"`
 	// Ceiling is what its agents get when they bring no ceiling of their own, in the
 	// form of Agent.Ceiling. Empty: nothing beyond policy bounds them.
 	Ceiling json.RawMessage `json:"ceiling,omitempty"`
@@ -42,8 +48,15 @@ var agentTypes = kind[AgentType]{
 				return agentid.Invalidf("launchers", "belongs to another tenant")
 			}
 		}
-		if t.MaxLifetime < 0 {
-			return agentid.Invalidf("max_lifetime", "must not be negative")
+		for field, types := range map[string][]agentid.Ref{"children": t.Children, "independent_children": t.IndependentChildren} {
+			for _, child := range types {
+				if child.Type() != agentid.TypeAgentType || child.Tenant() != t.Ref.Tenant() {
+					return agentid.Invalidf(field, "want agent types of this tenant")
+				}
+			}
+		}
+		if err := t.Limits.check(); err != nil {
+			return err
 		}
 		if err := compactJSON("ceiling", &t.Ceiling); err != nil {
 			return err

@@ -20,8 +20,13 @@ type Freeze struct {
 
 const maxReason = 128
 
+// ReasonOwnerLost is why the agents of a frozen principal are frozen.
+const ReasonOwnerLost = "owner_lost"
+
 // AddFreeze adds a reason to what ref names (agent, principal, agent type, tenant,
 // connector) and returns all reasons. It is there once, however often it is added.
+// With a principal all of its agents are frozen for ReasonOwnerLost, in the same
+// transaction: they stay so when the principal comes back.
 func (l *Ledger) AddFreeze(ctx context.Context, ref agentid.Ref, reason, actor string, records ...auditlog.Record) ([]Freeze, error) {
 	if ref.IsZero() || reason == "" || len(reason) > maxReason || len(actor) > maxSubject {
 		return nil, agentid.Invalidf("reason", "want a ref and a reason of at most %d bytes", maxReason)
@@ -30,6 +35,11 @@ func (l *Ledger) AddFreeze(ctx context.Context, ref agentid.Ref, reason, actor s
 	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
 			ref.String(), reason, actor, micros(l.now()))
+		if err == nil && ref.Type() == agentid.TypePrincipal {
+			_, err = tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since)
+				SELECT 'agent:' || tenant || '/' || name, ?, ?, ? FROM agents WHERE principal = ? AND state <> 2 ON CONFLICT DO NOTHING`,
+				ReasonOwnerLost, actor, micros(l.now()), ref.String())
+		}
 		if err == nil {
 			left, err = freezes(ctx, tx.Query, ref)
 		}

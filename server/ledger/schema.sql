@@ -53,13 +53,28 @@ CREATE TABLE agents (
     tenant TEXT NOT NULL, name TEXT NOT NULL,
     type TEXT NOT NULL, principal TEXT NOT NULL, parent TEXT NOT NULL,
     jwk BLOB NOT NULL, thumbprint TEXT NOT NULL UNIQUE, ceiling BLOB NOT NULL,
+    kind INTEGER NOT NULL,  -- of its link to the parent
+    depth INTEGER NOT NULL, -- ancestors above it
     state INTEGER NOT NULL, expires INTEGER NOT NULL,
+    reaped INTEGER NOT NULL, -- 1: its edges are gone from the graph
     version INTEGER NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX agents_type ON agents (type, name);
 CREATE INDEX agents_principal ON agents (principal, name);
 CREATE INDEX agents_parent ON agents (parent, name) WHERE parent <> '';
+-- What is counted against limits: an agent that has not ended holds its slots.
+CREATE INDEX agents_held ON agents (principal, expires) WHERE state <> 2;
+CREATE INDEX agents_held_type ON agents (principal, type, expires) WHERE state <> 2;
+CREATE INDEX agents_held_parent ON agents (parent, expires) WHERE state <> 2 AND parent <> '';
+CREATE INDEX agents_spawning ON agents (updated) WHERE state = 3;
+CREATE INDEX agents_unreaped ON agents (updated) WHERE state = 2 AND reaped = 0;
+CREATE INDEX agents_expired ON agents (expires) WHERE state = 1 AND reaped = 0 AND expires > 0;
+
+-- Keys that agents had before a rotation. No agent ever has one of them again.
+CREATE TABLE agent_keys (
+    thumbprint TEXT PRIMARY KEY, agent TEXT NOT NULL, since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Why something is frozen. The edge returns when the last reason is gone.
 CREATE TABLE freezes (

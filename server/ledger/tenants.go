@@ -11,6 +11,7 @@ import (
 type Tenant struct {
 	Ref     agentid.Ref `json:"ref"`
 	Display string      `json:"display,omitempty"` // for people
+	Limits              // of all its agents together, or of each, as the limit says
 	Meta    `json:"-"`
 }
 
@@ -22,6 +23,9 @@ var tenants = kind[Tenant]{
 	meta:  func(t *Tenant) *Meta { return &t.Meta },
 	check: func(t *Tenant) error {
 		if err := checkRef("tenant", t.Ref, agentid.TypeTenant); err != nil {
+			return err
+		}
+		if err := t.Limits.check(); err != nil {
 			return err
 		}
 		return checkDisplay(t.Display)

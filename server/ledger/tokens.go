@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -27,12 +28,22 @@ type Token struct {
 type Issue struct {
 	Token     Token
 	Assertion Assertion // the client's proof that it is consumed by
-	Record    auditlog.Record
+	// Basis are the agents and agent types that the token rests on, as they were read.
+	Basis  []Basis
+	Record auditlog.Record
+}
+
+// Basis is one agent or agent type at one version.
+type Basis struct {
+	Ref     agentid.Ref
+	Version int64
 }
 
 // RecordIssue consumes the assertion, indexes the token and writes the audit record, in
 // one durable transaction. Any error means that the token must not leave:
-// KindUnauthenticated assertion_replayed, KindConflict token_exists, KindUnavailable.
+// KindUnauthenticated assertion_replayed, KindConflict token_exists, KindUnavailable;
+// among the latter agent_changed: a key or a ceiling that the token rests on is another
+// by now, so that whoever changed it and then revoked what was issued missed nothing.
 func (l *Ledger) RecordIssue(ctx context.Context, i Issue) error {
 	t := i.Token
 	t.Details = append(json.RawMessage(nil), t.Details...)
@@ -46,6 +57,9 @@ func (l *Ledger) RecordIssue(ctx context.Context, i Issue) error {
 		if err := l.useAssertion(ctx, tx, i.Assertion); err != nil {
 			return err
 		}
+		if err := current(ctx, tx, i.Basis); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `INSERT INTO tokens (tenant, jti, agent, principal, audience, issued, expires, revoked, spec) VALUES (?,?,?,?,?,?,?,0,?)`,
 			t.Ref.Tenant(), t.Ref.Name(), t.Agent.String(), t.Principal.String(), t.Audience, micros(t.Issued), micros(t.Expires), notNil(t.Details))
 		if sqlitedb.IsUnique(err) {
@@ -53,6 +67,24 @@ func (l *Ledger) RecordIssue(ctx context.Context, i Issue) error {
 		}
 		return err
 	})
+}
+
+// current refuses a basis that has moved.
+func current(ctx context.Context, tx *sqlitedb.Tx, basis []Basis) error {
+	for _, b := range basis {
+		text := `SELECT 1 FROM agents WHERE tenant = ? AND name = ? AND version = ?`
+		if b.Ref.Type() == agentid.TypeAgentType {
+			text = `SELECT 1 FROM agent_types WHERE tenant = ? AND name = ? AND version = ?`
+		}
+		same, err := exists(ctx, tx.Query, text, b.Ref.Tenant(), b.Ref.Name(), b.Version)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return agentid.Unavailable("agent_changed", fmt.Errorf("%s is not at version %d any more", b.Ref, b.Version))
+		}
+	}
+	return nil
 }
 
 func checkToken(t *Token) error {
