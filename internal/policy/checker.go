@@ -19,11 +19,11 @@ type Check struct {
 // named here, is a no.
 type Verdict int
 
+// The verdicts.
 const (
-	verdictUnset       Verdict = iota
-	VerdictYes                 // has the permission
-	VerdictNo                  // definitely has not
-	VerdictConditional         // depends on context that was not given
+	VerdictYes         Verdict = iota + 1 // has the permission
+	VerdictNo                             // definitely has not
+	VerdictConditional                    // depends on context that was not given
 )
 
 // Answer echoes the Check that it answers; the decider matches by that, never by
