@@ -102,18 +102,34 @@ func (g *Gateway) facts(ctx context.Context, x *exchange, d decided, grant capab
 		if err := g.refresh(ctx, x, d.call, hold); err != nil {
 			return err
 		}
+		left := d.call.Facts()[hold.Fact].Amount
 		err := fits(d, grant, hold, ahead)
-		if err == nil || len(ahead) == 0 {
+		if err == nil || len(ahead) == 0 || hold.Amount > left {
 			return err
 		}
-		if ahead, err = g.cfg.Effects.Await(waiting, res.ID); err != nil {
-			if waiting.Err() != nil {
-				pending := agentid.Errorf(agentid.KindConflict, "hold_pending", "other operations on the same object have not ended yet").WithCause(err)
-				return httperr.WithRetryAfter(pending, time.Second)
+		// A hold that resolves takes its amount off the fact or gives it back: the
+		// fact does not grow. Until the rest fits what was read, reading again is idle.
+		for waited := false; !waited || len(ahead) > 0 && hold.Amount+sum(ahead) > left; waited = true {
+			if ahead, err = g.cfg.Effects.Await(waiting, res.ID); err != nil {
+				return holdPending(waiting, err)
 			}
-			return err
 		}
 	}
+}
+
+func sum(ahead []wire.Ahead) (n int64) {
+	for _, a := range ahead {
+		n += a.Amount
+	}
+	return n
+}
+
+func holdPending(waiting context.Context, err error) error {
+	if waiting.Err() == nil {
+		return err
+	}
+	pending := agentid.Errorf(agentid.KindConflict, "hold_pending", "other operations on the same object have not ended yet").WithCause(err)
+	return httperr.WithRetryAfter(pending, time.Second)
 }
 
 func (g *Gateway) refresh(ctx context.Context, x *exchange, call *connectors.Call, hold connectors.Hold) error {
@@ -138,9 +154,7 @@ func fits(d decided, grant capability.Capability, hold connectors.Hold, ahead []
 	left := int64(-1)
 	for name, m := range d.call.Facts() {
 		if name == hold.Fact {
-			for _, a := range ahead {
-				m.Amount -= a.Amount
-			}
+			m.Amount -= sum(ahead)
 			left = m.Amount
 		}
 		facts[name] = capability.Money(m)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/gateway/challenge"
 	"github.com/agentid-dev/agentid/gateway/dialect"
 	"github.com/agentid-dev/agentid/gateway/forward"
@@ -60,10 +61,15 @@ func (g *Gateway) relay(x *exchange, resp *forward.Response) {
 
 // refuse records and renders an error in the connector's dialect.
 func (g *Gateway) refuse(x *exchange, err error) {
+	if x.r.Context().Err() != nil && failure(err) {
+		// What failed because the client left is no outage.
+		err = agentid.Errorf(agentid.KindInvalid, "request_cancelled", "the client gave the request up").WithCause(err)
+	}
 	e := agentid.AsError(err)
 	httperr.Log(g.cfg.Logger, x.r, err)
 	g.metrics.done(x.record.Operation, httperr.Of(err).Reason)
-	if !x.audited {
+	// Asking for a nonce is a step of the protocol, not a refusal (RFC 9449 section 9).
+	if !x.audited && e.Reason != dpop.ReasonUseNonce {
 		if f, ok := errors.AsType[*forward.Failure](err); ok {
 			x.record.UpstreamStatus = f.Status
 		}
@@ -78,6 +84,16 @@ func (g *Gateway) refuse(x *exchange, err error) {
 	}
 	challenge.Set(x.w.Header(), x.route.Connector, x.scopes, err)
 	dialect.Render(x.route.kind.Dialect, x.w, x.r, err)
+}
+
+// failure tells what went wrong from what was refused.
+func failure(err error) bool {
+	switch agentid.KindOf(err) {
+	case agentid.KindInternal, agentid.KindUnavailable, agentid.KindUpstream, agentid.KindUpstreamTimeout:
+		return true
+	default:
+		return false
+	}
 }
 
 // renderPlain is for what happens outside of any connector.

@@ -59,6 +59,9 @@ func check(head string) (framing, string) {
 	if len(hosts) != 1 || !isHost(hosts[0]) {
 		return framing{}, ReasonHost
 	}
+	if !targets(strings.Split(lines[0], " ")[1], hosts[0]) {
+		return framing{}, ReasonTarget
+	}
 	return frame(lengths, codings)
 }
 
@@ -106,6 +109,17 @@ func requestLine(line string) string {
 		return ReasonMalformed
 	}
 	return ""
+}
+
+// targets admits a path, "*", and an absolute form that names the same host. net/http
+// would take the host of an absolute or authority form in place of the Host line.
+func targets(target, host string) bool {
+	if target[0] == '/' || target == "*" {
+		return true
+	}
+	scheme, rest, absolute := strings.Cut(target, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	return absolute && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) && strings.EqualFold(authority, host)
 }
 
 // isToken is RFC 9110 section 5.6.2.

@@ -28,6 +28,7 @@ const (
 	ReasonObsFold   = "http_obs_fold"  // a header line that goes on in the next
 	ReasonHost      = "http_host"      // no Host, more than one, or a bad one
 	ReasonVersion   = "http_version"   // not HTTP/1.1
+	ReasonTarget    = "target_foreign" // an absolute or authority form for another host
 )
 
 const markHeader = "X-Agentid-Raw"
