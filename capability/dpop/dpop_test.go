@@ -42,6 +42,17 @@ func newKit(t testing.TB) kit {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return kitOf(t, private)
+}
+
+// fuzzKit has the same key in every fuzzing worker.
+func fuzzKit(f *testing.F) kit {
+	f.Helper()
+	return kitOf(f, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+}
+
+func kitOf(t testing.TB, private ed25519.PrivateKey) kit {
+	t.Helper()
 	signer, err := NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: private})
 	if err != nil {
 		t.Fatal(err)
@@ -453,7 +464,7 @@ func TestNewGuardRefuses(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
-	k := newKit(f)
+	k := fuzzKit(f)
 	f.Add(k.proof(f, nil, nil))
 	f.Add(k.proof(f, map[string]any{"alg": "none"}, nil))
 	f.Add("..")

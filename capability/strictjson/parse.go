@@ -51,16 +51,6 @@ func (p *parser) value(depth int) (Value, error) {
 	if p.count++; p.count > p.limits.Values {
 		return Value{}, p.fail("too many values")
 	}
-	start := p.pos
-	v, err := p.bare(depth)
-	if err != nil {
-		return Value{}, err
-	}
-	v.raw = p.data[start:p.pos:p.pos]
-	return v, nil
-}
-
-func (p *parser) bare(depth int) (Value, error) {
 	switch c := p.data[p.pos]; {
 	case c == '{':
 		return p.object(depth + 1)
@@ -89,18 +79,18 @@ func (p *parser) array(depth int) (Value, error) {
 		return Value{}, p.fail("nested too deeply")
 	}
 	p.pos++
-	v := Value{kind: Array}
 	if p.take(']') {
-		return v, nil
+		return Value{kind: Array}, nil
 	}
+	n := &nested{}
 	for {
 		item, err := p.value(depth)
 		if err != nil {
 			return Value{}, err
 		}
-		v.items = append(v.items, item)
+		n.items = append(n.items, item)
 		if p.take(']') {
-			return v, nil
+			return Value{kind: Array, nested: n}, nil
 		}
 		if !p.take(',') {
 			return Value{}, p.fail("want ',' or ']'")
@@ -113,10 +103,10 @@ func (p *parser) object(depth int) (Value, error) {
 		return Value{}, p.fail("nested too deeply")
 	}
 	p.pos++
-	v := Value{kind: Object}
 	if p.take('}') {
-		return v, nil
+		return Value{kind: Object}, nil
 	}
+	n := &nested{members: make([]Member, 0, 4)}
 	var seen map[string]struct{}
 	for {
 		p.space()
@@ -127,7 +117,7 @@ func (p *parser) object(depth int) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		if seen, err = p.checkName(name, v.members, seen); err != nil {
+		if seen, err = p.checkName(name, n.members, seen); err != nil {
 			return Value{}, err
 		}
 		if !p.take(':') {
@@ -137,9 +127,9 @@ func (p *parser) object(depth int) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		v.members = append(v.members, Member{Name: name, Value: item})
+		n.members = append(n.members, Member{Name: name, Value: item})
 		if p.take('}') {
-			return v, nil
+			return Value{kind: Object, nested: n}, nil
 		}
 		if !p.take(',') {
 			return Value{}, p.fail("want ',' or '}'")

@@ -54,11 +54,14 @@ func (k Kind) String() string {
 // Value is one parsed JSON value. The zero Value is absent: its Kind is Invalid
 // and every reader of it reports false.
 type Value struct {
-	kind    Kind
-	text    string // the string's content, the number's text, "true" or "false"
+	kind   Kind
+	text   string  // the string's content, the number's text, "true" or "false"
+	nested *nested // of an array or object that is not empty
+}
+
+type nested struct {
 	items   []Value
 	members []Member
-	raw     []byte
 }
 
 // Member is one name with its value, in the order of the text.
@@ -69,9 +72,6 @@ type Member struct {
 
 // Kind is the JSON type.
 func (v Value) Kind() Kind { return v.kind }
-
-// Raw is the text that v was read from. It shares memory with the input.
-func (v Value) Raw() []byte { return v.raw }
 
 // Text returns the content of a string; of anything else it is "" and false.
 func (v Value) Text() (string, bool) {
@@ -85,16 +85,27 @@ func (v Value) Text() (string, bool) {
 func (v Value) Flag() (value, ok bool) { return v.kind == Bool && v.text == "true", v.kind == Bool }
 
 // Items returns the elements of an array.
-func (v Value) Items() ([]Value, bool) { return v.items, v.kind == Array }
+func (v Value) Items() ([]Value, bool) {
+	if v.nested == nil {
+		return nil, v.kind == Array
+	}
+	return v.nested.items, v.kind == Array
+}
 
 // Members returns the members of an object.
-func (v Value) Members() ([]Member, bool) { return v.members, v.kind == Object }
+func (v Value) Members() ([]Member, bool) {
+	if v.nested == nil {
+		return nil, v.kind == Object
+	}
+	return v.nested.members, v.kind == Object
+}
 
 // Get returns the member called name; absent, or not an object, is the zero Value.
 func (v Value) Get(name string) Value {
-	for i := range v.members {
-		if v.members[i].Name == name {
-			return v.members[i].Value
+	members, _ := v.Members()
+	for i := range members {
+		if members[i].Name == name {
+			return members[i].Value
 		}
 	}
 	return Value{}

@@ -177,8 +177,8 @@ func plain(v Value) any {
 		return b
 	case Number:
 		var f float64
-		if json.Unmarshal(v.Raw(), &f) != nil {
-			return string(v.Raw())
+		if json.Unmarshal([]byte(v.text), &f) != nil {
+			return v.text
 		}
 		return f
 	case String:
