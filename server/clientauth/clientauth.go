@@ -175,8 +175,8 @@ func stranger(err error) error {
 		"the client is not known here, or the credential is not its own").WithCause(err)
 }
 
-// describe gathers what the mint needs of an agent. Every ancestor bounds it: its rights
-// are asked for too, and its ceiling is met.
+// describe gathers what the mint needs of an agent. Every ancestor up to the first
+// independent link bounds it: its rights are asked for too, and its ceiling is met.
 func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issue.Agent, error) {
 	leaf := line[0]
 	principal, err := a.cfg.Directory.Principal(ctx, leaf.Principal)
@@ -187,6 +187,7 @@ func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issu
 		Ref: leaf.Ref, Type: leaf.Type, Principal: leaf.Principal,
 		Autonomous: principal.Kind == ledger.PrincipalService, Expires: leaf.Expires,
 	}
+	bounds := true // every link between the leaf and this member is attenuated
 	for i, member := range line {
 		typ, err := a.cfg.Directory.AgentType(ctx, member.Type)
 		if err != nil {
@@ -196,13 +197,15 @@ func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issu
 		if err != nil {
 			return issue.Agent{}, err
 		}
-		out.Lineage = append(out.Lineage, issue.Member{Agent: member.Ref, Attenuated: i > 0, Ceiling: ceiling})
+		out.Lineage = append(out.Lineage, issue.Member{Agent: member.Ref, Attenuated: i > 0 && bounds, Ceiling: ceiling})
+		out.Basis = append(out.Basis, ledger.Basis{Ref: member.Ref, Version: member.Version}, ledger.Basis{Ref: typ.Ref, Version: typ.Version})
 		if i == 0 {
-			out.OwnAuthority = typ.OwnAuthority
+			out.OwnAuthority, out.Templates = typ.OwnAuthority, typ.Templates
 		}
 		if !member.Expires.IsZero() && (out.Expires.IsZero() || member.Expires.Before(out.Expires)) {
 			out.Expires = member.Expires
 		}
+		bounds = bounds && member.Kind == ledger.Attenuated
 	}
 	return out, nil
 }

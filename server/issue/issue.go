@@ -42,9 +42,9 @@ const (
 // Member is one agent of a lineage as the mint sees it.
 type Member struct {
 	Agent      agentid.Ref
-	Attenuated bool // policy asks leg 2 of it too
-	// Ceiling bounds every token of the agent and of its descendants. Nil: policy alone
-	// bounds it; empty: it may have nothing.
+	Attenuated bool // an ancestor that bounds the leaf: policy asks leg 2 of it too, and its ceiling is met
+	// Ceiling bounds every token of the agent and of those that it bounds. Nil: policy
+	// alone bounds it; empty: it may have nothing.
 	Ceiling []capability.Capability
 }
 
@@ -53,8 +53,11 @@ type Agent struct {
 	Ref, Type, Principal agentid.Ref
 	Autonomous           bool      // Principal is a service: sub is the agent
 	OwnAuthority         bool      // its type holds its own authority
+	Templates            []string  // that its type may use; empty: all of the tenant's
 	Lineage              []Member  // leaf first
 	Expires              time.Time // zero: never
+	// Basis is what all this was read from: a token is recorded only if it still holds.
+	Basis []ledger.Basis
 }
 
 // Request asks for one token.

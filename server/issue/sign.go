@@ -179,6 +179,7 @@ func entry(req Request, t target, claims capability.Claims, d decided) (ledger.I
 			Issued: claims.IssuedAt, Expires: claims.Expiry, Details: details,
 		},
 		Assertion: req.Assertion,
+		Basis:     req.Agent.Basis,
 		Record:    record(req, t, claims, d),
 	}, nil
 }
