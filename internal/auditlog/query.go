@@ -73,23 +73,29 @@ func (l *Log) Query(ctx context.Context, q Query) (Page, error) {
 	return page, nil
 }
 
-// sql composes constant parts only; every value is bound.
+// sql composes constant parts only; every value is bound. The most selective filter
+// chooses the index; a plus keeps the others from it.
 func (q Query) sql() (string, []any) {
 	var b strings.Builder
 	b.WriteString(`SELECT seq, record FROM audit WHERE 1`)
 	var args []any
-	for _, f := range []struct{ where, value string }{
-		{` AND tenant = ? AND tenant <> ''`, q.Tenant},
-		{` AND principal = ? AND principal <> ''`, q.Principal},
-		{` AND agent = ? AND agent <> ''`, q.Agent},
-		{` AND token = ? AND token <> ''`, q.Token},
-		{` AND request = ? AND request <> ''`, q.Request},
-		{` AND kind = ?`, string(q.Kind)},
+	for _, f := range []struct{ choosing, other, value string }{
+		{` AND request = ? AND request <> ''`, ``, q.Request},
+		{` AND token = ? AND token <> ''`, ` AND +token = ?`, q.Token},
+		{` AND agent = ? AND agent <> ''`, ` AND +agent = ?`, q.Agent},
+		{` AND principal = ? AND principal <> ''`, ` AND +principal = ?`, q.Principal},
+		{` AND tenant = ? AND tenant <> ''`, ` AND +tenant = ?`, q.Tenant},
+		{` AND +kind = ?`, ` AND +kind = ?`, string(q.Kind)},
 	} {
-		if f.value != "" {
-			b.WriteString(f.where)
-			args = append(args, f.value)
+		if f.value == "" {
+			continue
 		}
+		where := f.choosing
+		if len(args) > 0 {
+			where = f.other
+		}
+		b.WriteString(where)
+		args = append(args, f.value)
 	}
 	switch {
 	case q.Newest && q.After > 0:

@@ -117,6 +117,10 @@ type Reservation struct {
 	// Retry: the same key and request were seen before. Nothing was consumed again,
 	// and the fact is not to be checked: the upstream replays its own answer.
 	Retry bool
+	// Unchecked, with Retry: the first attempt was cut off by a crash of the broker, so
+	// nobody knows whether its fact was checked and whether it went out. An upstream
+	// that bounds the effect by itself replays or refuses; for any other, check again.
+	Unchecked bool
 	// UpstreamKey is the idempotency key to send upstream: a keyed hash of tenant,
 	// agent and client key, 64 hex digits. Empty when the client gave none.
 	UpstreamKey string

@@ -188,7 +188,11 @@ func (l *Ledger) Agents(ctx context.Context, f AgentFilter) ([]Agent, error) {
 		return nil, agentid.Invalidf("tenant", "must not be empty")
 	}
 	var b strings.Builder
-	b.WriteString(`SELECT ` + agentColumns + ` FROM agents WHERE tenant = ? AND name > ?`)
+	if f.Type.IsZero() && f.Principal.IsZero() && f.Parent.IsZero() {
+		b.WriteString(`SELECT ` + agentColumns + ` FROM agents WHERE tenant = ? AND name > ?`)
+	} else { // a plus keeps a column from choosing the index
+		b.WriteString(`SELECT ` + agentColumns + ` FROM agents WHERE +tenant = ? AND name > ?`)
+	}
 	args := []any{f.Tenant, f.After}
 	for _, c := range []struct {
 		where string

@@ -56,6 +56,7 @@ type effect struct {
 	request           string
 	begin             int64
 	due               sql.NullInt64
+	unchecked         bool // not stored: see wire.Reservation
 	created           int64
 }
 
@@ -98,14 +99,14 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 		if ahead, err = l.reserve(ctx, tx, &e, idem, r.UsesMax); err != nil {
 			return err
 		}
-		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead)}
+		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead), request: e.request}
 		tx.OnCommit(func() { l.holds.add(e.id(), flight) })
 		return nil
 	})
 	if err != nil {
 		return wire.Reservation{}, err
 	}
-	return wire.Reservation{ID: e.id(), Retry: e.of != 0, UpstreamKey: hex.EncodeToString(idem), Ahead: ahead}, nil
+	return wire.Reservation{ID: e.id(), Retry: e.of != 0, Unchecked: e.unchecked, UpstreamKey: hex.EncodeToString(idem), Ahead: ahead}, nil
 }
 
 // reserve takes everything inside the transaction and fills in e. An error takes all
@@ -149,6 +150,7 @@ func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []by
 		return false, fmt.Errorf("effect %d has state %d", owner.seq, owner.state)
 	}
 	e.of, e.stands, e.holdKey, e.amount, e.capability = owner.seq, false, "", 0, ""
+	e.unchecked = owner.open
 	if err := insertEffect(ctx, tx, e, nil); err != nil {
 		return false, err
 	}

@@ -19,6 +19,7 @@ type flight struct {
 	seq     int64
 	holdKey string
 	ahead   int // how many unresolved earlier holds it was last told of
+	request string
 }
 
 func newHolds() *holds {
@@ -63,6 +64,14 @@ func (h *holds) wait(id string) (flight, <-chan struct{}, bool) {
 		h.waiting[f.holdKey] = c
 	}
 	return f, c, true
+}
+
+// request is the audit request of a reservation in flight.
+func (h *holds) request(id string) (string, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f, ok := h.flights[id]
+	return f.request, ok
 }
 
 func (h *holds) told(id string, ahead int) {

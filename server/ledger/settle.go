@@ -18,17 +18,21 @@ func (l *Ledger) Settle(ctx context.Context, s wire.Settlement) error {
 		return agentid.Invalidf("outcome", "want done, released or unknown")
 	}
 	ctx = context.WithoutCancel(ctx)
-	before, err := findReservation(ctx, l.reader(), s.ID) // its request never changes
-	if err != nil {
-		return err
+	request, ok := l.holds.request(s.ID)
+	if !ok {
+		e, err := findReservation(ctx, l.reader(), s.ID) // its request never changes
+		if err != nil {
+			return err
+		}
+		request = e.request
 	}
 	if s.Record.Request == "" {
-		s.Record.Request = before.request
+		s.Record.Request = request
 	}
-	if s.Record.Phase != auditlog.Finish || s.Record.Request != before.request {
+	if s.Record.Phase != auditlog.Finish || s.Record.Request != request {
 		return agentid.Errorf(agentid.KindInternal, "audit_record_invalid", "want the finish of the request that was reserved")
 	}
-	err = l.write(ctx, []auditlog.Record{s.Record}, func(ctx context.Context, tx *sqlitedb.Tx) error {
+	err := l.write(ctx, []auditlog.Record{s.Record}, func(ctx context.Context, tx *sqlitedb.Tx) error {
 		e, err := findReservation(ctx, tx.Query, s.ID)
 		if err != nil {
 			return err
