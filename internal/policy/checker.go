@@ -40,8 +40,9 @@ type Answer struct {
 // the revision that was answered at.
 //
 // An error denies and is not retried: KindForbidden with reason zookie_invalid for a
-// zookie that this graph did not make or no longer holds, KindInvalid for inputs that a
-// caveat cannot take; anything else is taken as the graph being unavailable.
+// zookie that this graph did not make, KindInvalid for inputs that a caveat cannot take;
+// anything else is taken as the graph being unavailable. A zookie of a revision that the
+// graph has collected since is no error: it is answered at a newer one, as any is.
 // Implementations are safe for concurrent use.
 type Checker interface {
 	CheckBulk(ctx context.Context, atLeast agentid.Zookie, checks []Check) (agentid.Zookie, []Answer, error)

@@ -44,6 +44,17 @@ func runZookies(t *testing.T, g Graph, start func(tb testing.TB) Graph) {
 		})
 		forbidden(t, w, q, policy.ReasonZookieInvalid)
 	})
+	t.Run("of a revision long past, answered now", func(t *testing.T) {
+		ask := func() policy.Question {
+			q := w.Question()
+			q.AtLeast = forge(t, w.Zookie, func(z *implv1.DecodedZedToken_V1ZedToken) { z.Revision = "1" })
+			return q
+		}
+		allow(t, w, ask())
+		w.Delete(t, w.Enabled(w.Agents[0]))
+		forbidden(t, w, ask(), policy.ReasonAgentNotLive)
+		w.Touch(t, w.Enabled(w.Agents[0]))
+	})
 	t.Run("without a datastore's mark", func(t *testing.T) {
 		q := w.Question()
 		q.AtLeast = forge(t, w.Zookie, func(z *implv1.DecodedZedToken_V1ZedToken) { z.DatastoreUniqueIdPrefix = "" })

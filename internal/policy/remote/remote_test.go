@@ -4,12 +4,14 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"github.com/authzed/grpcutil"
 	"github.com/authzed/spicedb/pkg/cmd/server"
+	"github.com/authzed/spicedb/pkg/datastore"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -77,12 +79,54 @@ func requireOutage(t *testing.T, address string) {
 	require.Equal(t, policy.ReasonGraphUnavailable, agentid.ReasonOf(err))
 }
 
-// serve runs a SpiceDB server of its own on loopback.
+// lagging is a datastore whose own choice of revision stands still once it is frozen, as
+// a cluster's does for some seconds.
+type lagging struct {
+	datastore.Datastore
+	at atomic.Pointer[datastore.RevisionWithSchemaHash]
+}
+
+func (l *lagging) OptimizedRevision(ctx context.Context) (datastore.RevisionWithSchemaHash, error) {
+	if at := l.at.Load(); at != nil {
+		return *at, nil
+	}
+	return l.HeadRevision(ctx)
+}
+
+// TestRaisingTheZookieChangesTheAnswer: with the zookie from before something was taken
+// away the answer of a cluster that lags is yes; with that of the taking away it is no.
+// That is why a question carries the newest of the token's and the floor's.
+func TestRaisingTheZookieChangesTheAnswer(t *testing.T) {
+	store, err := graphstore.Open(t.Context(), graphstore.Config{Path: filepath.Join(t.TempDir(), "graph.db")})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	lag := &lagging{Datastore: store}
+	w := policytest.NewWorld(t, serveOver(t, lag, "error"), "acme", 1)
+	head, err := store.HeadRevision(t.Context())
+	require.NoError(t, err)
+	lag.at.Store(&head)
+	before := w.Question()
+	_, err = w.Decider(t).Decide(t.Context(), before)
+	require.NoError(t, err)
+	w.Delete(t, w.Enabled(w.Agents[0]))
+	stale, err := w.Decider(t).Decide(t.Context(), before)
+	require.NoError(t, err)
+	require.Equal(t, before.AtLeast, stale.Zookie())
+	_, err = w.Decider(t).Decide(t.Context(), w.Question())
+	require.Equal(t, policy.ReasonAgentNotLive, agentid.ReasonOf(err))
+}
+
+// serve runs a SpiceDB server of its own on loopback, over a graphstore.
 func serve(tb testing.TB, mismatch string) policytest.Graph {
 	tb.Helper()
 	store, err := graphstore.Open(tb.Context(), graphstore.Config{Path: filepath.Join(tb.TempDir(), "graph.db")})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
+	return serveOver(tb, store, mismatch)
+}
+
+func serveOver(tb testing.TB, store datastore.Datastore, mismatch string) policytest.Graph {
+	tb.Helper()
 	cfg := server.NewConfigWithOptionsAndDefaults()
 	cfg.Datastore = store
 	cfg.PresharedSecureKey = []string{"key-of-the-test"}
