@@ -125,7 +125,7 @@ func (g *Guard) advance() int64 {
 const macBytes = 16
 
 func (g *Guard) nonce(period int64) string {
-	raw := binary.BigEndian.AppendUint64(make([]byte, 0, 8+macBytes), uint64(period)) //nolint:gosec // never negative
+	raw := binary.BigEndian.AppendUint64(make([]byte, 0, 8+macBytes), uint64(period))
 	mac := hmac.New(sha256.New, g.secret[:])
 	_, _ = mac.Write(raw)
 	return base64.RawURLEncoding.EncodeToString(append(raw, mac.Sum(nil)[:macBytes]...))
@@ -136,7 +136,7 @@ func (g *Guard) periodOf(nonce string) (int64, bool) {
 	if err != nil || len(raw) != 8+macBytes {
 		return 0, false
 	}
-	period := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // the comparison below has the last word
+	period := int64(binary.BigEndian.Uint64(raw))
 	return period, period >= 0 && same(g.nonce(period), nonce)
 }
 

@@ -54,7 +54,7 @@ func normalURL(s string) (string, error) {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if port != "" && !(scheme == "https" && port == "443") && !(scheme == "http" && port == "80") {
+	if port != "" && port != map[string]string{"https": "443", "http": "80"}[scheme] {
 		host += ":" + port
 	}
 	return scheme + "://" + host + normalPath(u.EscapedPath()), nil

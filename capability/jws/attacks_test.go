@@ -262,7 +262,10 @@ func TestKeyPolicyRefusals(t *testing.T) {
 	small := func(first, last byte) ed25519.PublicKey {
 		return append(append(ed25519.PublicKey{first}, make([]byte, 30)...), last)
 	}
+	//nolint:staticcheck // only a key built from raw coordinates can be off its curve
 	offCurve := &ecdsa.PublicKey{Curve: elliptic.P256(), X: good.X, Y: new(big.Int).Add(good.Y, big.NewInt(1))}
+	//nolint:staticcheck // only a key built from raw coordinates can be at infinity
+	infinity := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}
 	for name, c := range map[string]struct {
 		key jose.JSONWebKey
 		alg jose.SignatureAlgorithm
@@ -277,7 +280,7 @@ func TestKeyPolicyRefusals(t *testing.T) {
 		"Ed25519 of order 2":         {jose.JSONWebKey{Key: ed25519.PublicKey(nearPrime(0xec))}, jose.EdDSA},
 		"Ed25519 of 31 bytes":        {jose.JSONWebKey{Key: ed.public.Key.(ed25519.PublicKey)[:31]}, jose.EdDSA},
 		"P-256 point not on curve":   {jose.JSONWebKey{Key: offCurve}, jose.ES256},
-		"P-256 point at infinity":    {jose.JSONWebKey{Key: &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}}, jose.ES256},
+		"P-256 point at infinity":    {jose.JSONWebKey{Key: infinity}, jose.ES256},
 		"P-256 without point":        {jose.JSONWebKey{Key: &ecdsa.PublicKey{Curve: elliptic.P256()}}, jose.ES256},
 		"EC nil":                     {jose.JSONWebKey{Key: (*ecdsa.PublicKey)(nil)}, jose.ES256},
 		"P-256 for ES384":            {jose.JSONWebKey{Key: &good.PublicKey}, jose.ES384},
