@@ -191,23 +191,28 @@ func (w *world) account(account agentid.Ref) {
 // spawn makes an agent of refund-agent for alice, in the ledger and in the graph.
 func (w *world) spawn(tenant, name, parent string, ceiling json.RawMessage, life time.Duration) actor {
 	w.tb.Helper()
+	return w.spawnAs(ledger.Attenuated, tenant, name, parent, ceiling, life)
+}
+
+func (w *world) spawnAs(kind ledger.ChildKind, tenant, name, parent string, ceiling json.RawMessage, life time.Duration) actor {
+	w.tb.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(w.tb, err)
-	return w.spawnWith(jose.SigningKey{Algorithm: jose.EdDSA, Key: private}, public, tenant, name, parent, ceiling, life)
+	return w.spawnWith(kind, jose.SigningKey{Algorithm: jose.EdDSA, Key: private}, public, tenant, name, parent, ceiling, life)
 }
 
 func (w *world) spawnES256(tenant, name string) (actor, *ecdsa.PrivateKey) {
 	w.tb.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(w.tb, err)
-	return w.spawnWith(jose.SigningKey{Algorithm: jose.ES256, Key: private}, private.Public(), tenant, name, "", nil, time.Hour), private
+	return w.spawnWith(ledger.Attenuated, jose.SigningKey{Algorithm: jose.ES256, Key: private}, private.Public(), tenant, name, "", nil, time.Hour), private
 }
 
-func (w *world) spawnWith(key jose.SigningKey, public any, tenant, name, parent string, ceiling json.RawMessage, life time.Duration) actor {
+func (w *world) spawnWith(kind ledger.ChildKind, key jose.SigningKey, public any, tenant, name, parent string, ceiling json.RawMessage, life time.Duration) actor {
 	w.tb.Helper()
 	a := ledger.Agent{
 		Ref: must(agentid.AgentRef(tenant, name)), Type: must(agentid.AgentTypeRef(tenant, "refund-agent")),
-		Principal: must(agentid.PrincipalRef(tenant, "alice")), Ceiling: ceiling,
+		Principal: must(agentid.PrincipalRef(tenant, "alice")), Kind: kind, Ceiling: ceiling,
 		PublicKey: must(json.Marshal(jose.JSONWebKey{Key: public})), Expires: time.Now().Add(life),
 	}
 	lineage := []agentid.Ref{a.Ref}
