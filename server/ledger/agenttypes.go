@@ -1,11 +1,14 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
 
 // AgentType is the template that policy attaches to.
@@ -65,9 +68,25 @@ var agentTypes = kind[AgentType]{
 	},
 }
 
-// PutAgentType creates or replaces an agent type; see PutTenant.
+// typeGrace is how long a revoked edge outlives a token that its type's change withdrew:
+// clock skew and a margin.
+const typeGrace = 10 * time.Minute
+
+// PutAgentType creates or replaces an agent type; see PutTenant. When the ceiling
+// changes, or its agents lose their own authority, the tokens of its agents, and of those
+// that they bound, are withdrawn in the same transaction: their revocations are open when
+// it returns.
 func (l *Ledger) PutAgentType(ctx context.Context, t AgentType, records ...auditlog.Record) (AgentType, bool, error) {
-	return agentTypes.put(ctx, l, t, records)
+	have, err := l.AgentType(ctx, t.Ref)
+	if err != nil && agentid.KindOf(err) != agentid.KindNotFound {
+		return AgentType{}, false, err
+	}
+	return agentTypes.put(ctx, l, t, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		if bytes.Equal(have.Ceiling, t.Ceiling) && (t.OwnAuthority || !have.OwnAuthority) {
+			return nil
+		}
+		return l.withdraw(ctx, tx, Withdrawal{Reason: "type_changed", Grace: typeGrace}, boundType, t.Ref.Tenant(), t.Ref.Name(), 0)
+	})
 }
 
 // AgentType reads one agent type: KindNotFound agent_type_unknown.

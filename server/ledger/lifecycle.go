@@ -11,10 +11,46 @@ import (
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
 
+// Withdrawal is why tokens are taken back together with what they rest on, and by whom.
+type Withdrawal struct {
+	Reason, Actor string
+	Grace         time.Duration // how long a revoked edge outlives its token
+}
+
+// withdraw records, in the transaction that changes what tokens rest on, the intent to
+// revoke each token that was issued to the agents which with selects as (ref). A token
+// that is minted meanwhile is not recorded any more: see Issue.Basis.
+func (l *Ledger) withdraw(ctx context.Context, tx *sqlitedb.Tx, w Withdrawal, with string, args ...any) error {
+	now := l.now()
+	live := ` FROM tokens WHERE agent IN (SELECT ref FROM down) AND revoked = 0 AND expires > ?4`
+	args = append(args[:len(args):len(args)], micros(now.Add(-w.Grace)), w.Reason, w.Actor, micros(now), w.Grace.Microseconds())
+	if _, err := tx.Exec(ctx, `INSERT INTO revocations (target, tenant, agent, reason, actor, expires, created, settled, zookie) `+
+		with+`SELECT 'token:' || tenant || '/' || jti, tenant, agent, ?5, ?6, expires + ?8, ?7, 0, ''`+live, args...); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE tokens SET revoked = ?7 + 0 * (?5 IS NULL) + 0 * (?6 IS NULL) + 0 * ?8 WHERE (tenant, jti) IN (`+with+`SELECT tenant, jti`+live+`)`, args...)
+	return err
+}
+
+// The agents whose tokens are withdrawn, from ?1 to ?3: one agent; one with those that
+// it bounds; a type's agents that have its ceiling, with those that they bound.
+const (
+	onlyAgent  = `WITH down(ref) AS (SELECT 'agent:' || ?1 || '/' || ?2 WHERE ?3 = 0) `
+	boundAgent = `WITH RECURSIVE down(ref) AS (
+		SELECT 'agent:' || ?1 || '/' || ?2 WHERE ?3 = 0
+		UNION SELECT 'agent:' || a.tenant || '/' || a.name FROM down JOIN agents a ON a.parent = down.ref AND a.parent <> '' AND a.kind = 1) `
+	boundType = `WITH RECURSIVE down(ref) AS (
+		SELECT 'agent:' || tenant || '/' || name FROM agents WHERE type = 'agent_type:' || ?1 || '/' || ?2 AND state <> 2 AND ?3 = 0
+		UNION SELECT 'agent:' || a.tenant || '/' || a.name FROM down JOIN agents a ON a.parent = down.ref AND a.parent <> '' AND a.kind = 1) `
+)
+
 // RotateKey gives an active agent another public key, and consumes the assertion that
 // was made with the old one. The old key is never taken again by anyone. KindConflict
 // key_in_use, also for the agent's own key; KindForbidden agent_retired.
-func (l *Ledger) RotateKey(ctx context.Context, ref agentid.Ref, key json.RawMessage, assertion Assertion, records ...auditlog.Record) (Agent, error) {
+//
+// The tokens that are bound to the old key are withdrawn in the same transaction: their
+// revocations are open when it returns.
+func (l *Ledger) RotateKey(ctx context.Context, ref agentid.Ref, key json.RawMessage, assertion Assertion, w Withdrawal, records ...auditlog.Record) (Agent, error) {
 	next := Agent{PublicKey: key}
 	if err := next.setKey(); err != nil {
 		return Agent{}, err
@@ -49,6 +85,9 @@ func (l *Ledger) RotateKey(ctx context.Context, ref agentid.Ref, key json.RawMes
 			[]byte(next.PublicKey), next.Thumbprint, now, ref.Tenant(), ref.Name()); err != nil {
 			return err
 		}
+		if err := l.withdraw(ctx, tx, w, onlyAgent, ref.Tenant(), ref.Name(), 0); err != nil {
+			return err
+		}
 		out, err = getAgent(ctx, tx.Query, ref)
 		return err
 	})
@@ -56,8 +95,10 @@ func (l *Ledger) RotateKey(ctx context.Context, ref agentid.Ref, key json.RawMes
 }
 
 // SetCeiling replaces the ceiling of an agent that is not retired. Whether the new one
-// is narrower is the caller's to judge.
-func (l *Ledger) SetCeiling(ctx context.Context, ref agentid.Ref, ceiling json.RawMessage, records ...auditlog.Record) error {
+// is narrower is the caller's to judge. The tokens of the agent, and of those that it
+// bounds, are withdrawn in the same transaction: their revocations are open when it
+// returns.
+func (l *Ledger) SetCeiling(ctx context.Context, ref agentid.Ref, ceiling json.RawMessage, w Withdrawal, records ...auditlog.Record) error {
 	if err := compactJSON("ceiling", &ceiling); err != nil {
 		return err
 	}
@@ -67,8 +108,10 @@ func (l *Ledger) SetCeiling(ctx context.Context, ref agentid.Ref, ceiling json.R
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n > 0 {
+		if n, err := res.RowsAffected(); err != nil {
 			return err
+		} else if n > 0 {
+			return l.withdraw(ctx, tx, w, boundAgent, ref.Tenant(), ref.Name(), 0)
 		}
 		if _, err := getAgent(ctx, tx.Query, ref); err != nil {
 			return err
