@@ -240,6 +240,10 @@ func TestRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRefusesForeignAndMalformed(t *testing.T) {
+	k, other := newKit(t), newKit(t)
 	_, err := Verify(other.proof(t, nil, nil), k.expect())
 	wantReason(t, err, ReasonInvalid, "jwk")
 	for name, text := range map[string]string{"empty": "", "two proofs": k.proof(t, nil, nil) + "," + k.proof(t, nil, nil), "dots": strings.Repeat(".", 1<<20), "token": token} {
