@@ -29,9 +29,9 @@ func (l *Ledger) addAdmin(ctx context.Context, name string, first bool, records 
 	var secret agentid.Secret
 	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
 		if first {
-			if any, err := exists(ctx, tx.Query, `SELECT 1 FROM secrets WHERE class = ? LIMIT 1`, classAdmin); err != nil {
+			if some, err := exists(ctx, tx.Query, `SELECT 1 FROM secrets WHERE class = ? LIMIT 1`, classAdmin); err != nil {
 				return err
-			} else if any {
+			} else if some {
 				return agentid.Errorf(agentid.KindConflict, "already_bootstrapped", "there is an administrator already")
 			}
 		}

@@ -228,6 +228,7 @@ func (l *Ledger) RetireAgent(ctx context.Context, ref agentid.Ref, records ...au
 			return errUnchanged
 		case AgentSpawning:
 			return agentid.Unavailable("spawn_in_progress", errors.New("its edges are not known to be in the graph"))
+		case AgentActive:
 		}
 		_, err = tx.Exec(ctx, `UPDATE agents SET state = ?, version = version + 1, updated = ? WHERE tenant = ? AND name = ?`,
 			AgentRetired, micros(l.now()), ref.Tenant(), ref.Name())

@@ -58,7 +58,7 @@ var agentTypes = kind[AgentType]{
 				}
 			}
 		}
-		if err := t.Limits.check(); err != nil {
+		if err := t.check(); err != nil {
 			return err
 		}
 		if err := compactJSON("ceiling", &t.Ceiling); err != nil {

@@ -8,9 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,7 +66,7 @@ func testFullDisk(t *testing.T, dir string) {
 	held, err := l.Reserve(t.Context(), ledgertest.Refund(t, clock, "before"))
 	require.NoError(t, err)
 
-	acked := fill(t, l, clock)
+	acked := fill(t, l, clock, filepath.Join(dir, "ballast"))
 	require.NotEmpty(t, acked)
 	t.Logf("%d reservations were acknowledged before the disk was full", len(acked))
 
@@ -107,52 +107,57 @@ func testFullDisk(t *testing.T, dir string) {
 	require.NoError(t, l.Close())
 }
 
-// fill takes the room that is left, then lets eight writers go on until all are refused:
-// so batches of several callers fail together.
-func fill(t *testing.T, l *ledger.Ledger, clock *ledgertest.Clock) []string {
+// fill takes most of the room that is left, lets eight writers go on until all are
+// refused, so that batches of several callers fail together, and takes what is still
+// left for small writes.
+func fill(t *testing.T, l *ledger.Ledger, clock *ledgertest.Clock, path string) []string {
 	t.Helper()
-	ballast(t, filepath.Join(filepath.Dir(os.Getenv(fullDiskChild)+"/x"), "ballast"))
+	ballast(t, path, 2<<20)
 	var mu sync.Mutex
 	var acked []string
 	var wg sync.WaitGroup
-	var odd atomic.Pointer[error]
-	for worker := range 8 {
-		wg.Go(func() {
-			for i := range 10_000 {
-				id := fmt.Sprintf("fill-%d-%d", worker, i)
-				r := ledgertest.Refund(t, clock, id)
-				r.HoldKey, r.Record = "acme/fill/"+id, pad(r.Record)
-				_, err := l.Reserve(context.Background(), r)
-				if err == nil {
-					mu.Lock()
-					acked = append(acked, id)
-					mu.Unlock()
-					continue
-				}
+	write := func(worker string) {
+		for i := range 10_000 {
+			id := fmt.Sprintf("fill-%s-%d", worker, i)
+			r := ledgertest.Refund(t, clock, id)
+			r.HoldKey, r.Record = "acme/fill/"+id, pad(r.Record)
+			_, err := l.Reserve(context.Background(), r)
+			if err != nil {
 				if agentid.KindOf(err) != agentid.KindUnavailable {
-					odd.Store(&err)
+					t.Errorf("refused with another kind: %v", err)
 				}
 				return
 			}
-		})
+			mu.Lock()
+			acked = append(acked, id)
+			mu.Unlock()
+		}
+		t.Error("the disk was never full")
+	}
+	for worker := range 8 {
+		wg.Go(func() { write(strconv.Itoa(worker)) })
 	}
 	wg.Wait()
-	if err := odd.Load(); err != nil {
-		t.Fatalf("refused with another kind: %v", *err)
+	ballast(t, path, 0)
+	write("last")
+	for err := error(nil); err == nil; { // what a refused write left in the WAL may hold a smaller one
+		err = l.Append(t.Context(), auditlog.Record{Kind: auditlog.Admin, Phase: auditlog.Single}, wire.Durable)
 	}
 	return acked
 }
 
-// ballast leaves about 2 MB.
-func ballast(t *testing.T, path string) {
+// ballast grows the file at path until only so much room is left.
+func ballast(t *testing.T, path string, leave int64) {
 	t.Helper()
 	var st unix.Statfs_t
 	require.NoError(t, unix.Statfs(filepath.Dir(path), &st))
-	size := int64(st.Bavail)*st.Bsize - 2<<20
-	require.Positive(t, size)
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	require.NoError(t, err)
-	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	if more := int64(st.Bavail)*st.Bsize - leave; more > 0 {
+		err = unix.Fallocate(int(f.Fd()), 0, info.Size(), more)
+	}
 	require.NoError(t, errors.Join(err, f.Close()))
 }
 

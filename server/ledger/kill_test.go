@@ -57,7 +57,7 @@ func writeForever(t *testing.T, dir string) {
 	say := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Printf("ack "+format+"\n", args...)
+		_, _ = fmt.Fprintf(os.Stdout, "ack "+format+"\n", args...)
 	}
 	say("start x")
 	var wg sync.WaitGroup

@@ -25,7 +25,7 @@ var tenants = kind[Tenant]{
 		if err := checkRef("tenant", t.Ref, agentid.TypeTenant); err != nil {
 			return err
 		}
-		if err := t.Limits.check(); err != nil {
+		if err := t.check(); err != nil {
 			return err
 		}
 		return checkDisplay(t.Display)

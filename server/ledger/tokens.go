@@ -113,7 +113,7 @@ type TokenFilter struct {
 	Page             // After is a jti
 }
 
-const tokenColumns = `tenant, jti, agent, principal, audience, issued, expires, revoked, spec`
+const tokenColumns = `tenant, jti, agent, principal, audience, issued, expires, revoked, spec` //nolint:gosec // names of columns
 
 // Tokens lists a tenant's tokens that are neither expired nor revoked one by one, in
 // order of their ids. Whether one is good also depends on its agent: ask the graph.

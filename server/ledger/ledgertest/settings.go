@@ -126,7 +126,7 @@ func whatIsInUseStays(t *testing.T, l Ledger, _ *Clock) {
 		{Ref: connector, Kind: "payments", Resource: "https://GW", Upstream: "https://api"},
 		{Ref: connector, Kind: "payments", Resource: "https://gw/", Upstream: "https://api"},
 		{Ref: connector, Kind: "payments", Resource: "https://gw"},
-		{Ref: connector, Kind: "payments", Resource: "https://gw", Upstream: "https://user:pass@api"},
+		{Ref: connector, Kind: "payments", Resource: "https://gw", Upstream: "https://user@api"},
 		{Ref: connector, Kind: "payments", Resource: "https://gw", Upstream: "file:///etc/passwd"},
 		{Ref: connector, Resource: "https://gw", Upstream: "https://api"},
 	} {
