@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	"github.com/pb33f/libopenapi"
 	"github.com/stretchr/testify/require"
 
+	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/server"
+	"github.com/agentid-dev/agentid/server/admin"
 )
 
 // pattern drops chi's regular expressions from a route's parameters.
@@ -50,11 +53,27 @@ func routed(t *testing.T, r chi.Routes) []string {
 	return out
 }
 
+// The document that is served, the administration's part included, names every route and
+// no other.
 func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 	w := newWorld(t)
-	resp, doc := w.get("/openapi.yaml")
-	require.Equal(t, 200, resp.StatusCode)
-	require.Equal(t, "application/yaml", resp.Header.Get("Content-Type"))
+	service, err := admin.New(admin.Config{
+		Ledger: w.ledger, Graph: w.engine.Permissions(), Schema: w.engine.Schema(), Signer: w.broker.Signer(),
+		Revoker: w.broker.Revoker(), Fleet: w.broker.Fleet(), Kinds: connectors.Builtin(), Refusals: w.broker.Refusals(),
+	})
+	require.NoError(t, err)
+	router, err := w.broker.Handler(server.Mount{Path: server.PathAdmin, Routes: service.Routes, OpenAPI: admin.OpenAPI})
+	require.NoError(t, err)
+	rec := httptest.NewRecorder()
+	router.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi.yaml", nil))
+	require.Equal(t, 200, rec.Code)
+	require.Equal(t, "application/yaml", rec.Header().Get("Content-Type"))
+	routes := routed(t, router)
+	require.Equal(t, routes, documented(t, rec.Body.Bytes()))
+	require.Greater(t, len(routes), 20)
+
+	// Without the administration its paths are not there either.
+	_, doc := w.get("/openapi.yaml")
 	text, _ := doc[""].(string)
 	require.Equal(t, routed(t, w.router), documented(t, []byte(text)))
 }
