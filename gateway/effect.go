@@ -77,13 +77,24 @@ func (g *Gateway) take(ctx context.Context, x *exchange, d decided, request wire
 			return reservation, grant, nil
 		}
 		if refusal == nil {
-			refusal = err
+			refusal = reused(x, err)
 		}
 		if agentid.ReasonOf(err) != "uses_exhausted" {
-			return wire.Reservation{}, capability.Capability{}, err
+			break
 		}
 	}
 	return wire.Reservation{}, capability.Capability{}, refusal
+}
+
+// reused makes a key that was used for another request what Stripe takes it for: a
+// malformed request, so that its SDKs throw their idempotency error.
+func reused(x *exchange, err error) error {
+	if agentid.ReasonOf(err) != "idempotency_key_reused" {
+		return err
+	}
+	e := *agentid.AsError(err)
+	e.Kind, e.Field = agentid.KindInvalid, x.route.kind.IdempotencyHeader
+	return &e
 }
 
 // facts reads what the upstream says now, after the own hold is in, and counts the

@@ -36,6 +36,8 @@ type Config struct {
 	LookupTimeout   time.Duration    // of one lookup; 10 s when zero
 	HoldWait        time.Duration    // for earlier holds on the same fact; 15 s when zero
 	Resolver        forward.Resolver // net.DefaultResolver when nil
+	TenantPerMinute int              // requests of one tenant; limits.TenantPerMinute when zero
+	TenantBurst     int              // at once; limits.TenantBurst when zero
 	Now             func() time.Time
 	Logger          *slog.Logger
 	Metrics         prometheus.Registerer // nil: none
@@ -74,7 +76,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	limiter, err := limits.New(cfg.Now)
+	limiter, err := limits.New(limits.Tenant{PerMinute: cfg.TenantPerMinute, Burst: cfg.TenantBurst}, cfg.Now)
 	if err != nil {
 		return nil, err
 	}

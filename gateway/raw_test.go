@@ -18,8 +18,12 @@ import (
 )
 
 // bearerWorld takes plain tokens, so that a raw request can be spelled out.
-func bearerWorld(tb testing.TB) (*world, string) {
-	w := newWorld(tb, options{connector: func(c *wire.Connector) { c.AllowBearer, c.BearerLifetime = true, time.Hour }})
+func bearerWorld(tb testing.TB, server ...func(*http.Server)) (*world, string) {
+	o := options{connector: func(c *wire.Connector) { c.AllowBearer, c.BearerLifetime = true, time.Hour }}
+	if len(server) > 0 {
+		o.server = server[0]
+	}
+	w := newWorld(tb, o)
 	return w, w.token(func(c *capability.Claims) { c.Confirmation = capability.Confirmation{} }, w.grant("", allOperations...))
 }
 

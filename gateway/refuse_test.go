@@ -444,7 +444,7 @@ func TestRetryWithTheSameKeyConsumesNothingTwice(t *testing.T) {
 	require.Equal(t, w.sent.of("POST")[0].header.Get("Idempotency-Key"), w.sent.of("POST")[1].header.Get("Idempotency-Key"))
 
 	other := w.send(token, w.refund("charge=ch_1&amount=100", "k"))
-	require.Equal(t, 409, other.status)
+	require.Equal(t, 400, other.status)
 	require.Equal(t, "idempotency_key_reused", other.reason())
 	require.Equal(t, "idempotency_error", other.field("type"))
 	require.Len(t, w.sim.Refunds(), 1)

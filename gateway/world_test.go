@@ -70,14 +70,17 @@ type options struct {
 	upstream  http.Handler
 	config    func(*gateway.Config)
 	sim       func(*paysim.Config)
+	server    func(*http.Server)
 }
 
 // fleet is what the broker would offer: the settings of one connector, one key, and
-// the ledger's floor.
+// the ledger's floor as it was at the start.
 type fleet struct {
 	connectors atomic.Pointer[[]wire.Connector]
 	key        jose.JSONWebKey
-	ledger     *ledger.Ledger
+	zookie     agentid.Zookie
+	epoch      agentid.Epoch
+	ledger     string // its incarnation
 }
 
 func (f *fleet) Connectors(context.Context) ([]wire.Connector, error) {
@@ -91,8 +94,8 @@ func (f *fleet) Key(_ context.Context, _, kid string) (jose.JSONWebKey, error) {
 	return f.key, nil
 }
 
-func (f *fleet) Floor(ctx context.Context) (agentid.Zookie, agentid.Epoch, string, error) {
-	return f.ledger.Floor(ctx)
+func (f *fleet) Floor(context.Context) (agentid.Zookie, agentid.Epoch, string, error) {
+	return f.zookie, f.epoch, f.ledger, nil // from memory, as the broker's does
 }
 
 // change alters the connector's settings as an administrator would.
@@ -209,8 +212,10 @@ func newWorld(tb testing.TB, o options) *world {
 	if o.connector != nil {
 		o.connector(&connector)
 	}
-	w.fleet = &fleet{ledger: w.ledger, key: jose.JSONWebKey{Key: public, KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}
+	w.fleet = &fleet{key: jose.JSONWebKey{Key: public, KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}
 	w.fleet.connectors.Store(&[]wire.Connector{connector})
+	w.fleet.zookie, w.fleet.epoch, w.fleet.ledger, err = w.ledger.Floor(tb.Context())
+	require.NoError(tb, err)
 	w.start(o, listener)
 	return w
 }
@@ -225,6 +230,9 @@ func (w *world) start(o options, listener net.Listener) {
 	w.gateway, err = gateway.New(cfg)
 	require.NoError(w.tb, err)
 	w.server = w.gateway.Server("")
+	if o.server != nil {
+		o.server(w.server)
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.server.Serve(w.gateway.Listener(listener)) }()
 	w.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

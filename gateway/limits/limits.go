@@ -27,16 +27,20 @@ const (
 // maxKeys bounds the memory of each kind of limit. A key that falls out starts anew.
 const maxKeys = 1 << 16
 
+// Tenant is the limit of a whole tenant; zero fields are the defaults.
+type Tenant struct{ PerMinute, Burst int }
+
 // Limits is safe for concurrent use.
 type Limits struct {
-	store throttled.GCRAStoreCtx
+	store  throttled.GCRAStoreCtx
+	tenant Tenant
 
 	mu       sync.Mutex
 	limiters map[throttled.RateQuota]*throttled.GCRARateLimiterCtx
 }
 
 // New makes Limits. now is time.Now when nil.
-func New(now func() time.Time) (*Limits, error) {
+func New(tenant Tenant, now func() time.Time) (*Limits, error) {
 	store, err := memstore.New(maxKeys)
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
@@ -44,7 +48,7 @@ func New(now func() time.Time) (*Limits, error) {
 	if now != nil {
 		store.SetTimeNow(now)
 	}
-	return &Limits{store: throttled.WrapStoreWithContext(store), limiters: map[throttled.RateQuota]*throttled.GCRARateLimiterCtx{}}, nil
+	return &Limits{tenant: tenant, store: throttled.WrapStoreWithContext(store), limiters: map[throttled.RateQuota]*throttled.GCRARateLimiterCtx{}}, nil
 }
 
 // Subject is who a request counts for.
@@ -57,7 +61,7 @@ func (l *Limits) Allow(ctx context.Context, s Subject, rates wire.Rates) error {
 		field, key       string
 		perMinute, burst int
 	}{
-		{"tenant", s.Connector.Tenant(), TenantPerMinute, TenantBurst},
+		{"tenant", s.Connector.Tenant(), or(l.tenant.PerMinute, TenantPerMinute), or(l.tenant.Burst, TenantBurst)},
 		{"agent", s.Connector.String() + "|" + s.Agent.String(), or(rates.AgentPerMinute, AgentPerMinute), or(rates.AgentBurst, AgentBurst)},
 		{"token", s.Connector.String() + "|" + s.Token.String(), or(rates.TokenPerMinute, TokenPerMinute), or(rates.TokenBurst, TokenBurst)},
 	} {
