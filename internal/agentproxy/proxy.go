@@ -29,6 +29,8 @@ type Config struct {
 	LocalSecret agentid.Secret // when set, the SDK must send it as its API key (Bearer, or Basic user)
 	PerEffect   bool           // a fresh token for each request other than GET and HEAD: for templates with uses: 1
 	MaxReplay   int64          // bytes; 0: DefaultMaxReplay
+	// Minted, when set, is told of each new token, to show what was granted.
+	Minted func(client.Token)
 
 	Transport http.RoundTripper // nil: a transport of its own
 	Logger    *slog.Logger
@@ -73,10 +75,33 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.Transport = transport(cfg.Connect)
 	}
 	return &Proxy{
-		mint: cfg.Agent, request: cfg.Request, resource: resource, secret: cfg.LocalSecret, perEffect: cfg.PerEffect,
+		mint: cfg.source(), request: cfg.Request, resource: resource, secret: cfg.LocalSecret, perEffect: cfg.PerEffect,
 		maxReplay: cfg.MaxReplay, transport: cfg.Transport, logger: cfg.Logger,
-		tokens: &tokens{mint: cfg.Agent, req: cfg.Request, now: cfg.Now},
+		tokens: &tokens{mint: cfg.source(), req: cfg.Request, now: cfg.Now},
 	}, nil
+}
+
+// source is the agent, with Minted told of what it mints.
+func (c Config) source() minter {
+	if c.Minted == nil {
+		return c.Agent
+	}
+	return telling{Agent: c.Agent, minted: c.Minted}
+}
+
+// telling is an agent that tells of each token.
+type telling struct {
+	*client.Agent
+	minted func(client.Token)
+}
+
+// Mint implements minter.
+func (t telling) Mint(ctx context.Context, req client.TokenRequest) (client.Token, error) {
+	token, err := t.Agent.Mint(ctx, req)
+	if err == nil {
+		t.minted(token)
+	}
+	return token, err //nolint:wrapcheck // an agentid.Error or a Refusal
 }
 
 // transport never follows a proxy of the environment, compresses nothing, and dials

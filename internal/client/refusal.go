@@ -17,6 +17,8 @@ type Refusal struct {
 	Field     string `json:"field"`
 	Detail    string `json:"-"`
 	RequestID string `json:"request_id"`
+
+	Body json.RawMessage `json:"-"` // the document as sent
 }
 
 // Error implements error: "403 policy_denied (field): detail [request id]".
@@ -59,7 +61,7 @@ var kinds = map[int]agentid.Kind{
 }
 
 func refusal(status int, body []byte) *Refusal {
-	r := &Refusal{Status: status}
+	r := &Refusal{Status: status, Body: body}
 	var text struct {
 		Description string `json:"error_description"`
 		Detail      string `json:"detail"`
@@ -69,7 +71,6 @@ func refusal(status int, body []byte) *Refusal {
 		r.Detail = "the answer is not a JSON document"
 		return r
 	}
-	r.Status = status
 	switch {
 	case text.Description != "":
 		r.Detail = text.Description

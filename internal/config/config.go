@@ -16,7 +16,6 @@ const (
 	DefaultBrokerURL     = "http://127.0.0.1:7420"
 	DefaultGatewayListen = "127.0.0.1:7421"
 	DefaultLifetime      = 5 * time.Minute
-	DefaultMaxLifetime   = time.Hour
 	DefaultAlgorithm     = "EdDSA"
 	DefaultDrain         = 15 * time.Second
 	DefaultGCWindow      = 24 * time.Hour
@@ -35,7 +34,7 @@ type Config struct {
 	Gateway   Gateway       `yaml:"gateway"`
 	Graph     Graph         `yaml:"graph"`
 	ReadOnly  ReadOnly      `yaml:"spicedb_readonly,omitzero"`
-	SealKey   Reference     `yaml:"seal_key"` // file: only; default <data_dir>/seal.key, made at first start
+	SealKey   Reference     `yaml:"seal_key"` // default file:<data_dir>/seal.key, made at first start
 	Admin     Admin         `yaml:"admin"`
 	Tokens    Tokens        `yaml:"tokens"`
 	Rates     Rates         `yaml:"rates"`
@@ -88,9 +87,8 @@ type Admin struct {
 
 // Tokens bounds what is minted.
 type Tokens struct {
-	Lifetime    time.Duration `yaml:"lifetime"`
-	MaxLifetime time.Duration `yaml:"max_lifetime"`
-	Algorithm   string        `yaml:"algorithm"` // EdDSA or ES256
+	Lifetime  time.Duration `yaml:"lifetime"`  // at most 1h
+	Algorithm string        `yaml:"algorithm"` // EdDSA or ES256
 }
 
 // Rates are the gateway's limits for connectors that set none. 0: the gateway's default.
@@ -120,6 +118,13 @@ func Default(dataDir string) Config {
 	return c
 }
 
+// OwnSealKey reports whether the sealing key is the one that the first start makes.
+func (c Config) OwnSealKey() bool {
+	return c.SealKey == Reference{scheme: schemeFile, target: filepath.Join(c.DataDir, sealKeyFile)}
+}
+
+const sealKeyFile = "seal.key"
+
 // fill puts the named defaults where the file is silent.
 func (c *Config) fill() {
 	set(&c.DataDir, "agentid-data")
@@ -131,10 +136,9 @@ func (c *Config) fill() {
 	set(&c.Graph.Mode, "embedded")
 	set(&c.Graph.GCWindow, DefaultGCWindow)
 	set(&c.Graph.GCInterval, DefaultGCInterval)
-	set(&c.SealKey, Reference{scheme: schemeFile, target: filepath.Join(c.DataDir, "seal.key")})
+	set(&c.SealKey, Reference{scheme: schemeFile, target: filepath.Join(c.DataDir, sealKeyFile)})
 	set(&c.Admin.TokenFile, filepath.Join(c.DataDir, "admin.token"))
 	set(&c.Tokens.Lifetime, DefaultLifetime)
-	set(&c.Tokens.MaxLifetime, DefaultMaxLifetime)
 	set(&c.Tokens.Algorithm, DefaultAlgorithm)
 	set(&c.Log.Format, DefaultLogFormat)
 	set(&c.Log.Level, DefaultLogLevel)

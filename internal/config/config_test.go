@@ -49,7 +49,8 @@ func TestFullFile(t *testing.T) {
 	require.Equal(t, "/etc/agentid/tls/cert.pem", c.Gateway.TLS.Cert)
 	require.Equal(t, "/etc/agentid/data/admin.token", c.Admin.TokenFile)
 	require.Equal(t, 2*time.Minute, c.Tokens.Lifetime)
-	require.Equal(t, config.DefaultMaxLifetime, c.Tokens.MaxLifetime)
+	require.False(t, c.OwnSealKey())
+	require.True(t, config.Default("/y").OwnSealKey())
 	require.Equal(t, 2*time.Hour, c.Graph.GCWindow)
 	require.Len(t, c.Gateway.Listen, 2)
 	shown, err := c.Show()
@@ -72,31 +73,29 @@ func TestRefusalsNameFileLineKeyAndWhatWasExpected(t *testing.T) {
 		yaml, key, message string
 		line               int
 	}{
-		"unknown key":          {"data_dir: d\ngateway:\n  lissten: [a]\n", "gateway.lissten", "unknown key; expected one of behind_tls_proxy, listen, tls", 3},
-		"unknown section":      {"gatewai: {}\n", "gatewai", "unknown key; expected one of admin, broker,", 1},
-		"wrong type":           {"drain: soon\n", "drain", "expected a duration such as", 1},
-		"number for text":      {"data_dir: 7\n", "data_dir", "expected text", 1},
-		"scalar for list":      {"gateway:\n  listen: 127.0.0.1:1\n", "gateway.listen", "expected a list of text", 2},
-		"scalar for section":   {"log: json\n", "log", "expected a mapping with the keys format, level", 1},
-		"empty":                {"log:\n  level:\n", "log.level", "is empty", 2},
-		"fractional":           {"rates:\n  token_burst: 1.5\n", "rates.token_burst", "expected a whole number", 2},
-		"negative":             {"rates:\n  token_burst: -1\n", "rates.token_burst", "must not be negative", 2},
-		"literal secret":       {"seal_key: hunter2hunter2\n", "seal_key", "never the secret itself", 1},
-		"seal key by variable": {"seal_key: env:X\n", "seal_key", "expected file:/path", 1},
-		"plain http":           {"broker:\n  listen: 0.0.0.0:80\n", "broker.listen", "beyond loopback without TLS", 2},
-		"plain gateway":        {"gateway:\n  listen:\n    - 127.0.0.1:1\n    - :80\n", "gateway.listen[1]", "beyond loopback without TLS", 4},
-		"http issuer":          {"broker:\n  url: http://id.example.com\n", "broker.url", "must be https", 2},
-		"issuer with slash":    {"broker:\n  url: https://id.example.com/\n", "broker.url", "no trailing slash", 2},
-		"no port":              {"broker:\n  listen: localhost\n", "broker.listen", "expected host:port", 2},
-		"half tls":             {"broker:\n  url: https://a\n  tls:\n    cert: c.pem\n", "broker.tls", "needs both", 4},
-		"algorithm":            {"tokens:\n  algorithm: none\n", "tokens.algorithm", "expected EdDSA or ES256", 2},
-		"lifetime over max":    {"tokens:\n  lifetime: 2h\n", "tokens.lifetime", "must not be over", 2},
-		"max over an hour":     {"tokens:\n  max_lifetime: 2h\n", "tokens.max_lifetime", "must not be over 1h", 2},
-		"zed beyond loopback":  {"spicedb_readonly:\n  listen: 10.0.0.1:1\n  key: env:K\n", "spicedb_readonly.listen", "loopback", 2},
-		"zed without key":      {"spicedb_readonly:\n  listen: 127.0.0.1:1\n", "spicedb_readonly.key", "is required", 2},
-		"anchor":               {"log: &a\n  level: info\n", "log", "anchors", 1},
-		"graph mode":           {"graph: {mode: memory}\n", "graph.mode", "expected embedded", 1},
-		"twice":                {"gateway: {listen: ['127.0.0.1:7420']}\n", "gateway.listen[0]", "twice", 1},
+		"unknown key":         {"data_dir: d\ngateway:\n  lissten: [a]\n", "gateway.lissten", "unknown key; expected one of behind_tls_proxy, listen, tls", 3},
+		"unknown section":     {"gatewai: {}\n", "gatewai", "unknown key; expected one of admin, broker,", 1},
+		"wrong type":          {"drain: soon\n", "drain", "expected a duration such as", 1},
+		"number for text":     {"data_dir: 7\n", "data_dir", "expected text", 1},
+		"scalar for list":     {"gateway:\n  listen: 127.0.0.1:1\n", "gateway.listen", "expected a list of text", 2},
+		"scalar for section":  {"log: json\n", "log", "expected a mapping with the keys format, level", 1},
+		"empty":               {"log:\n  level:\n", "log.level", "is empty", 2},
+		"fractional":          {"rates:\n  token_burst: 1.5\n", "rates.token_burst", "expected a whole number", 2},
+		"negative":            {"rates:\n  token_burst: -1\n", "rates.token_burst", "must not be negative", 2},
+		"literal secret":      {"seal_key: hunter2hunter2\n", "seal_key", "never the secret itself", 1},
+		"plain http":          {"broker:\n  listen: 0.0.0.0:80\n", "broker.listen", "beyond loopback without TLS", 2},
+		"plain gateway":       {"gateway:\n  listen:\n    - 127.0.0.1:1\n    - :80\n", "gateway.listen[1]", "beyond loopback without TLS", 4},
+		"http issuer":         {"broker:\n  url: http://id.example.com\n", "broker.url", "must be https", 2},
+		"issuer with slash":   {"broker:\n  url: https://id.example.com/\n", "broker.url", "no trailing slash", 2},
+		"no port":             {"broker:\n  listen: localhost\n", "broker.listen", "expected host:port", 2},
+		"half tls":            {"broker:\n  url: https://a\n  tls:\n    cert: c.pem\n", "broker.tls", "needs both", 4},
+		"algorithm":           {"tokens:\n  algorithm: none\n", "tokens.algorithm", "expected EdDSA or ES256", 2},
+		"lifetime over max":   {"tokens:\n  lifetime: 2h\n", "tokens.lifetime", "must not be over", 2},
+		"zed beyond loopback": {"spicedb_readonly:\n  listen: 10.0.0.1:1\n  key: env:K\n", "spicedb_readonly.listen", "loopback", 2},
+		"zed without key":     {"spicedb_readonly:\n  listen: 127.0.0.1:1\n", "spicedb_readonly.key", "is required", 2},
+		"anchor":              {"log: &a\n  level: info\n", "log", "anchors", 1},
+		"graph mode":          {"graph: {mode: memory}\n", "graph.mode", "expected embedded", 1},
+		"twice":               {"gateway: {listen: ['127.0.0.1:7420']}\n", "gateway.listen[0]", "twice", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("c.yaml", []byte(tc.yaml))

@@ -27,9 +27,6 @@ func (c Config) Validate() []Fault {
 	v.oneOf("log.format", c.Log.Format, "json", "text")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.atLeast("drain", c.Drain, time.Second)
-	if _, ok := c.SealKey.Path(); !ok {
-		v.add("seal_key", "expected file:/path; the key's file is kept and backed up, a variable is not")
-	}
 	for key, n := range map[string]int{
 		"rates.token_per_minute": c.Rates.TokenPerMinute, "rates.token_burst": c.Rates.TokenBurst,
 		"rates.agent_per_minute": c.Rates.AgentPerMinute, "rates.agent_burst": c.Rates.AgentBurst,
@@ -85,11 +82,8 @@ func (v *validator) gateway(c Config) {
 func (v *validator) tokens(t Tokens) {
 	v.oneOf("tokens.algorithm", t.Algorithm, "EdDSA", "ES256")
 	v.atLeast("tokens.lifetime", t.Lifetime, 10*time.Second)
-	if t.MaxLifetime > MaxLifetime {
-		v.add("tokens.max_lifetime", "must not be over 1h")
-	}
-	if t.Lifetime > t.MaxLifetime {
-		v.add("tokens.lifetime", "must not be over tokens.max_lifetime")
+	if t.Lifetime > MaxLifetime {
+		v.add("tokens.lifetime", "must not be over 1h")
 	}
 }
 

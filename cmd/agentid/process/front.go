@@ -1,0 +1,244 @@
+package process
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/go-chi/chi/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/config"
+	"github.com/agentid-dev/agentid/internal/httperr"
+	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/internal/observe"
+	"github.com/agentid-dev/agentid/server"
+	"github.com/agentid-dev/agentid/server/admin"
+)
+
+// front is the listeners and the servers on them.
+type front struct {
+	servers  []*http.Server
+	broker   net.Addr
+	gateways []net.Addr
+	failed   chan error
+}
+
+// serve opens all listeners before it serves on any, then starts the background work.
+func (p *Process) serve(ctx context.Context) error {
+	p.front = &front{failed: make(chan error, 1)}
+	brokerHandler, err := p.brokerHandler()
+	if err != nil {
+		return err
+	}
+	gatewayHandler, err := p.observed("gateway", p.gateway)
+	if err != nil {
+		return err
+	}
+	type bound struct {
+		server   *http.Server
+		listener net.Listener
+		tls      bool
+	}
+	var all []bound
+	add := func(s *http.Server, l net.Listener, tlsOn bool) {
+		p.front.servers = append(p.front.servers, s)
+		all = append(all, bound{s, l, tlsOn})
+	}
+	l, err := p.opts.Listen("tcp", p.cfg.Broker.Listen)
+	if err != nil {
+		return fmt.Errorf("broker.listen: %w", err)
+	}
+	p.front.broker = l.Addr()
+	s := httpx.NewServer("", brokerHandler, p.component("broker"))
+	if s.TLSConfig, err = tlsConfig("broker.tls", p.cfg.Broker.TLS); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	add(s, l, s.TLSConfig != nil)
+	for i, addr := range p.cfg.Gateway.Listen {
+		l, err := p.gatewayListener(addr)
+		if err != nil {
+			return fmt.Errorf("gateway.listen[%d]: %w", i, err)
+		}
+		p.front.gateways = append(p.front.gateways, l.Addr())
+		s := p.gateway.Server("")
+		s.Handler = gatewayHandler
+		add(s, l, false)
+	}
+	if addr := p.cfg.Telemetry.MetricsListen; addr != "" {
+		l, err := p.opts.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("telemetry.metrics_listen: %w", err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", observe.MetricsHandler(p.registry, p.component("metrics")))
+		add(httpx.NewServer("", mux, p.component("metrics")), l, false)
+	}
+	for _, b := range all {
+		go p.run(b.server, b.listener, b.tls)
+	}
+	p.background(ctx)
+	p.opts.Logger.InfoContext(ctx, "agentid is ready", "broker", p.front.broker.String(),
+		"gateways", p.GatewayAddrs(), "issuer", p.cfg.Broker.URL, observe.KeyVersion, p.opts.Version)
+	return nil
+}
+
+// gatewayListener refuses, below net/http, what net/http would repair. Over TLS the
+// gateway speaks HTTP/1.1, so that nothing passes these checks by.
+func (p *Process) gatewayListener(addr string) (net.Listener, error) {
+	l, err := p.opts.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := tlsConfig("gateway.tls", p.cfg.Gateway.TLS)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	if secure != nil {
+		secure.NextProtos = []string{"http/1.1"}
+		l = tls.NewListener(l, secure)
+	}
+	return p.gateway.Listener(l), nil
+}
+
+func (p *Process) run(s *http.Server, l net.Listener, tlsOn bool) {
+	serve := func() error { return s.Serve(l) }
+	if tlsOn {
+		serve = func() error { return s.ServeTLS(l, "", "") }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+		select {
+		case p.front.failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err):
+		default:
+		}
+	}
+}
+
+// background starts what runs beside requests, until Close.
+func (p *Process) background(ctx context.Context) {
+	ctx, p.stopWork = context.WithCancel(context.WithoutCancel(ctx))
+	p.work.Go(func() { p.broker.Run(ctx) })
+	p.work.Go(func() { p.replay(ctx) })
+}
+
+func (p *Process) brokerHandler() (http.Handler, error) {
+	router, err := p.broker.Handler(server.Mount{Path: server.PathAdmin, Routes: p.admin.Routes, OpenAPI: admin.OpenAPI})
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if p.cfg.Telemetry.MetricsListen == "" {
+		p.localMetrics(router)
+	}
+	return p.observed("broker", router)
+}
+
+// localMetrics serves /metrics on the broker, to loopback peers only.
+func (p *Process) localMetrics(router chi.Router) {
+	metrics := observe.MetricsHandler(p.registry, p.component("metrics"))
+	router.Get("/metrics", httperr.Handler(p.component("metrics"), httperr.Problem, func(w http.ResponseWriter, r *http.Request) error {
+		if !httpx.PeerIP(r).IsLoopback() {
+			return agentid.Errorf(agentid.KindNotFound, "path_unknown", "there is nothing at this path")
+		}
+		metrics.ServeHTTP(w, r)
+		return nil
+	}))
+}
+
+// observed adds the request line, the metrics and the span to a server's handler.
+func (p *Process) observed(component string, h http.Handler) (http.Handler, error) {
+	requests, err := observe.NewRequests(observe.RequestsConfig{
+		Component: component, Logger: p.opts.Logger, Registry: p.registry, Now: p.opts.Now,
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what failed
+	}
+	return observe.Traced(component, requests.Wrap(h)), nil
+}
+
+// tlsConfig reads a certificate and its key; nil when TLS is not configured.
+func tlsConfig(section string, c config.TLS) (*tls.Config, error) {
+	if !c.Enabled() {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	chain, err := os.ReadFile(c.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("%s.cert: %w", section, err)
+	}
+	key, err := c.Key.Read()
+	if err != nil {
+		return nil, fmt.Errorf("%s.key: %w", section, err)
+	}
+	pair, err := tls.X509KeyPair(chain, []byte(key.Reveal()))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", section, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// BrokerAddr is where the broker listens.
+func (p *Process) BrokerAddr() string { return p.front.broker.String() }
+
+// GatewayAddrs are where the gateway listens.
+func (p *Process) GatewayAddrs() []string {
+	out := make([]string, len(p.front.gateways))
+	for i, a := range p.front.gateways {
+		out[i] = a.String()
+	}
+	return out
+}
+
+// Failed gives the error of a listener that broke while serving.
+func (p *Process) Failed() <-chan error { return p.front.failed }
+
+// Close stops taking requests, lets those under way finish within the configured drain,
+// and closes everything in the reverse order of starting.
+func (p *Process) Close(ctx context.Context) error {
+	var all []error
+	if p.front != nil {
+		close(p.draining)
+		all = append(all, p.drain(ctx))
+	}
+	if p.stopWork != nil {
+		p.stopWork()
+		p.work.Wait()
+	}
+	if p.gateway != nil {
+		p.gateway.Close()
+	}
+	if p.ledger != nil {
+		all = append(all, p.ledger.Close())
+	}
+	if p.engine != nil {
+		all = append(all, p.engine.Close())
+	}
+	if p.store != nil {
+		all = append(all, p.store.Close())
+	}
+	if p.stopOtel != nil {
+		all = append(all, p.stopOtel(ctx))
+	}
+	if p.lock != nil {
+		all = append(all, p.lock.Close())
+	}
+	return errors.Join(all...)
+}
+
+func (p *Process) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
+	defer cancel()
+	var group errgroup.Group
+	for _, s := range p.front.servers {
+		group.Go(func() error {
+			if err := s.Shutdown(ctx); err != nil {
+				return errors.Join(fmt.Errorf("drain: %w", err), s.Close())
+			}
+			return nil
+		})
+	}
+	return group.Wait() //nolint:wrapcheck // says what failed
+}
