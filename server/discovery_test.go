@@ -100,7 +100,6 @@ func (w *world) jwks(path string) jose.JSONWebKeySet {
 
 func TestRotationWithLiveTokens(t *testing.T) {
 	w := newWorld(t)
-	old, _ := w.mint(w.agent)
 	require.Equal(t, w.jwks("/oauth2/jwks"), w.jwks("/acme/oauth2/jwks"))
 	s := w.broker.Signer()
 	next, err := s.Stage(t.Context(), signer.AlgorithmES256)
@@ -108,12 +107,12 @@ func TestRotationWithLiveTokens(t *testing.T) {
 	require.Len(t, w.jwks("/oauth2/jwks").Keys, 2)
 	require.Equal(t, "key_too_young", agentid.ReasonOf(s.Activate(t.Context(), next.ID)))
 	w.shift.Add(int64(discovery.JWKSMaxAge - time.Minute))
-	old, _ = w.mint(w.agent)
+	old, _ := w.mint(w.agent)
 	w.shift.Add(int64(time.Minute))
 	require.NoError(t, s.Activate(t.Context(), next.ID))
 
 	fresh, _ := w.mint(w.agent)
-	parsed, err := jose.ParseSigned(fresh, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(fresh, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err, "the next token is signed by the new key")
 	require.Equal(t, next.ID, parsed.Signatures[0].Header.KeyID)
 	for _, token := range []string{old, fresh} {
@@ -124,7 +123,7 @@ func TestRotationWithLiveTokens(t *testing.T) {
 	require.Equal(t, []any{"ES256", "EdDSA"}, doc["introspection_signing_alg_values_supported"])
 
 	// The leaked old key is withdrawn at once: what it signed is refused.
-	parsed, err = jose.ParseSigned(old, []jose.SignatureAlgorithm{jose.EdDSA})
+	parsed, err = jose.ParseSignedCompact(old, []jose.SignatureAlgorithm{jose.EdDSA})
 	require.NoError(t, err)
 	require.NoError(t, s.Retire(t.Context(), parsed.Signatures[0].Header.KeyID))
 	_, doc = w.asService(old)

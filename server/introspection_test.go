@@ -192,7 +192,7 @@ func TestSignedIntrospection(t *testing.T) {
 		require.Equal(t, 200, resp.StatusCode)
 		require.Equal(t, "application/token-introspection+jwt", resp.Header.Get("Content-Type"))
 		compact, _ := doc[""].(string)
-		parsed, err := jose.ParseSigned(compact, []jose.SignatureAlgorithm{jose.EdDSA})
+		parsed, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.EdDSA})
 		require.NoError(t, err)
 		require.Equal(t, "token-introspection+jwt", parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType])
 		key, err := w.broker.Signer().Key(parsed.Signatures[0].Header.KeyID)

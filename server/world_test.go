@@ -272,7 +272,6 @@ type call struct {
 	form    url.Values
 	header  http.Header
 	issuer  string // audience of the assertion; "": that of path
-	request clientauth.Request
 	proof   dpop.Request
 	noProof bool
 }
@@ -422,9 +421,4 @@ func (w *world) audited(resp *http.Response) auditlog.Record {
 	require.NoError(w.tb, err)
 	require.Len(w.tb, page.Records, 1)
 	return page.Records[0]
-}
-
-func (w *world) auditRows() int64 {
-	w.tb.Helper()
-	return must(w.ledger.Audit().Size(context.Background()))
 }

@@ -32,7 +32,7 @@ const (
 
 // Reasons that this table treats apart from their kind.
 const (
-	ReasonCredentialMissing = "credential_missing" // no credential at all: a challenge without an error code
+	ReasonCredentialMissing = "credential_missing" //nolint:gosec // a reason code: no credential at all, a challenge without an error code
 	ReasonMethodNotAllowed  = "method_not_allowed"
 	ReasonTokenRevoked      = "token_revoked"
 )

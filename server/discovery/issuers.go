@@ -9,7 +9,7 @@ import (
 
 // Paths of the endpoints below an issuer.
 const (
-	PathToken      = "/oauth2/token"
+	PathToken      = "/oauth2/token" //nolint:gosec // a path
 	PathIntrospect = "/oauth2/introspect"
 	PathRevoke     = "/oauth2/revoke"
 	PathJWKS       = "/oauth2/jwks"

@@ -67,7 +67,7 @@ func sign(t *testing.T, s *signer.Signer) (kid string, signed *jose.JSONWebSigna
 	require.NoError(t, err)
 	compact, err := made.CompactSerialize()
 	require.NoError(t, err)
-	signed, err = jose.ParseSigned(compact, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
+	signed, err = jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
 	require.NoError(t, err)
 	return signed.Signatures[0].Header.KeyID, signed
 }
