@@ -28,15 +28,20 @@ var errStop = errors.New("stop")
 
 func defaultReaders() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 
+// readerCacheKiB bounds SQLite's page cache in each reading connection.
+const readerCacheKiB = 16 * 1024
+
 // readerPool holds the reading connections, opened when first needed. Each keeps
-// its prepared statements. It speaks to the driver beneath database/sql, because
-// that layer's locks and conversions cost as much as the query.
+// its prepared statements and its page cache; the one used last is used next, so
+// that a quiet store works from one warm cache. The pool speaks to the driver
+// beneath database/sql, because that layer's locks and conversions cost as much as
+// the query.
 type readerPool struct {
 	db   *sql.DB
-	free chan *readConn // holds a nil for each connection not opened yet
-	mu   sync.Mutex
-	all  []*readConn
+	free chan struct{} // one token for each connection that may be in use
 	shut chan struct{}
+	mu   sync.Mutex
+	idle []*readConn // those open and not in use
 }
 
 type readConn struct {
@@ -47,9 +52,9 @@ type readConn struct {
 }
 
 func newReaderPool(db *sql.DB, size int) *readerPool {
-	p := &readerPool{db: db, free: make(chan *readConn, size), shut: make(chan struct{})}
+	p := &readerPool{db: db, free: make(chan struct{}, size), shut: make(chan struct{})}
 	for range size {
-		p.free <- nil
+		p.free <- struct{}{}
 	}
 	return p
 }
@@ -61,38 +66,50 @@ func (p *readerPool) acquire(ctx context.Context) (*readConn, error) {
 		return nil, ErrClosed
 	default:
 	}
-	var c *readConn
 	select {
-	case c = <-p.free:
+	case <-p.free:
 	default:
 		select {
-		case c = <-p.free:
+		case <-p.free:
 		case <-p.shut:
 			return nil, ErrClosed
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-	if c != nil {
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		c := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
 		return c, nil
 	}
-	conn, err := p.db.Conn(context.WithoutCancel(ctx))
+	p.mu.Unlock()
+	c, err := p.open(context.WithoutCancel(ctx))
 	if err != nil {
-		p.free <- nil
+		p.free <- struct{}{}
 		return nil, agentid.Unavailable("graph_unavailable", err)
 	}
-	c = &readConn{conn: conn, stmts: map[string]driver.StmtQueryContext{}}
-	if _, err := conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA cache_size = -8192`); err != nil {
-		p.free <- nil
-		return nil, errors.Join(agentid.Unavailable("graph_unavailable", err), conn.Close())
-	}
-	p.mu.Lock()
-	p.all = append(p.all, c)
-	p.mu.Unlock()
 	return c, nil
 }
 
-func (p *readerPool) release(c *readConn) { p.free <- c }
+func (p *readerPool) open(ctx context.Context) (*readConn, error) {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf(`PRAGMA cache_size = -%d`, readerCacheKiB)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &readConn{conn: conn, stmts: map[string]driver.StmtQueryContext{}}, nil
+}
+
+func (p *readerPool) release(c *readConn) {
+	p.mu.Lock()
+	p.idle = append(p.idle, c)
+	p.mu.Unlock()
+	p.free <- struct{}{}
+}
 
 func (p *readerPool) query(ctx context.Context, text string, args []any, columns int, each rowFunc) error {
 	if err := ctx.Err(); err != nil {
@@ -113,7 +130,7 @@ func (p *readerPool) close() error {
 		<-p.free
 	}
 	var errs []error
-	for _, c := range p.all {
+	for _, c := range p.idle {
 		errs = append(errs, c.close())
 	}
 	return errors.Join(errs...)

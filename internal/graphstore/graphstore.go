@@ -145,6 +145,9 @@ func withDefaults(cfg Config) Config {
 }
 
 func (s *Store) open(ctx context.Context) error {
+	if err := create(ctx, s.cfg.Path); err != nil {
+		return agentid.Unavailable("graph_unavailable", fmt.Errorf("graphstore: create %s: %w", s.cfg.Path, err))
+	}
 	db, err := sqlitedb.Open(ctx, sqlitedb.Config{Path: s.cfg.Path, Readers: s.cfg.Readers, Logger: s.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("graphstore: %w", err)

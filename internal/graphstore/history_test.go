@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ds "github.com/authzed/spicedb/pkg/datastore"
+	"github.com/authzed/spicedb/pkg/datastore/options"
 	"github.com/authzed/spicedb/pkg/tuple"
 
 	"github.com/agentid-dev/agentid/internal/graphstore"
@@ -211,4 +213,41 @@ func fillMany(t *testing.T, s ds.Datastore, n int) {
 		many = append(many, touch("document:m%d#viewer@user:x", i))
 	}
 	write(t, s, many...)
+}
+
+// TestOneSubjectOfManyResources asks about a few of them, with fewer and with more
+// than a probe from the subject's side will read.
+func TestOneSubjectOfManyResources(t *testing.T) {
+	s := open(t, graphstore.Config{})
+	for _, resources := range []int{10, 47, 48, 49, 200} {
+		var updates []tuple.RelationshipUpdate
+		for i := range resources {
+			updates = append(updates, touch("document:d%03d#viewer@user:u%d", i, resources))
+		}
+		rev := write(t, s, updates...)
+		for _, limit := range []uint64{0, 1, 2, 9} {
+			opts := []options.QueryOptionsOption{options.WithSort(options.ByResource)}
+			want := []string{"d001", "d005", "d009"}
+			if limit > 0 {
+				opts = append(opts, options.WithLimit(&limit))
+				want = want[:min(3, limit)]
+			}
+			it, err := s.SnapshotReader(rev).QueryRelationships(context.Background(), ds.RelationshipsFilter{
+				OptionalResourceType: "document", OptionalResourceRelation: "viewer",
+				OptionalResourceIds: []string{"d009", "d001", "nothing", "d005"},
+				OptionalSubjectsSelectors: []ds.SubjectsSelector{{
+					OptionalSubjectType: "user", OptionalSubjectIds: []string{fmt.Sprintf("u%d", resources)},
+					RelationFilter: ds.SubjectRelationFilter{}.WithEllipsisRelation(),
+				}},
+			}, opts...)
+			require.NoError(t, err)
+			rels, err := ds.IteratorToSlice(it)
+			require.NoError(t, err)
+			var got []string
+			for _, r := range rels {
+				got = append(got, r.Resource.ObjectID)
+			}
+			require.Equal(t, want, got, "%d resources, limit %d", resources, limit)
+		}
+	}
 }

@@ -25,8 +25,25 @@ const killRounds = 500
 // go test -tags long -run TestMillionAgents -v -timeout 60m ./internal/graphstore
 func TestMillionAgents(t *testing.T) {
 	dir := t.TempDir()
-	small := measureAt(t, filepath.Join(dir, "small.db"), 1_000)
-	large := measureAt(t, filepath.Join(dir, "large.db"), 1_000_000)
+	sizes := []int{1_000, 1_000_000}
+	best := make([]measured, len(sizes))
+	for _, n := range sizes {
+		fillAt(t, filepath.Join(dir, fmt.Sprint(n)), n)
+	}
+	for round := range 5 { // in turns, the best of each, so that a busy machine hurts both alike
+		for i, n := range sizes {
+			m := measureAt(t, filepath.Join(dir, fmt.Sprint(n)), n)
+			if round == 0 {
+				best[i] = m
+			}
+			for kind, cost := range m.Check {
+				best[i].Check[kind] = min(best[i].Check[kind], cost)
+			}
+			best[i].OpenMillis = min(best[i].OpenMillis, m.OpenMillis)
+			best[i].RSS = max(best[i].RSS, m.RSS)
+		}
+	}
+	small, large := best[0], best[1]
 	for _, kind := range checkKinds {
 		ratio := large.Check[kind] / small.Check[kind]
 		t.Logf("%-6s 1,000: %6.1f µs  1,000,000: %6.1f µs  ratio %.2f", kind, small.Check[kind], large.Check[kind], ratio)
@@ -43,7 +60,7 @@ func TestMillionAgents(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(artifacts, "graphstore-million.json"), append(out, '\n'), 0o600))
 }
 
-func measureAt(t *testing.T, path string, n int) measured {
+func fillAt(t *testing.T, path string, n int) {
 	t.Helper()
 	s, err := graphstore.Open(context.Background(), graphstore.Config{Path: path})
 	require.NoError(t, err)
@@ -51,6 +68,10 @@ func measureAt(t *testing.T, path string, n int) measured {
 	fill(t, s, n)
 	require.NoError(t, s.Close())
 	t.Logf("filled with %d agents in %s", n, time.Since(began).Round(time.Millisecond))
+}
+
+func measureAt(t *testing.T, path string, n int) measured {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestMeasure$", "-test.v")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", measurePath, path), fmt.Sprintf("%s=%d", measureAgents, n))
 	cmd.Stderr = os.Stderr

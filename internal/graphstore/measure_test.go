@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/agentid-dev/agentid/internal/graphstore"
 )
@@ -31,6 +32,7 @@ type measured struct {
 	RSS        int // KiB, after the checks
 	FileMiB    int64
 	Check      map[string]float64 // µs for one check, by kind
+	CPU        map[string]float64 // µs of this process's processor time for one check, by kind
 }
 
 // TestMeasure measures a filled store. Started by TestMillionAgents it uses that
@@ -41,7 +43,7 @@ func TestMeasure(t *testing.T) {
 		var err error
 		n, err = strconv.Atoi(os.Getenv(measureAgents))
 		require.NoError(t, err)
-		rounds = 20_000
+		rounds = 8_000
 	} else {
 		path = filepath.Join(t.TempDir(), "graph.db")
 		s, err := graphstore.Open(context.Background(), graphstore.Config{Path: path})
@@ -49,7 +51,7 @@ func TestMeasure(t *testing.T) {
 		fill(t, s, n)
 		require.NoError(t, s.Close())
 	}
-	m := measured{Check: map[string]float64{}}
+	m := measured{Check: map[string]float64{}, CPU: map[string]float64{}}
 	began := time.Now()
 	s := open(t, graphstore.Config{Path: path})
 	m.OpenMillis = float64(time.Since(began).Microseconds()) / 1000
@@ -59,11 +61,12 @@ func TestMeasure(t *testing.T) {
 		for range rounds / 10 { // warm
 			ask(t, p, kind, rand.IntN(n))
 		}
-		began := time.Now()
+		began, used := time.Now(), cpu(t)
 		for range rounds {
 			ask(t, p, kind, rand.IntN(n))
 		}
 		m.Check[kind] = float64(time.Since(began).Nanoseconds()) / 1000 / float64(rounds)
+		m.CPU[kind] = float64((cpu(t) - used).Nanoseconds()) / 1000 / float64(rounds)
 	}
 	m.RSS = rss(t)
 	info, err := os.Stat(path)
@@ -86,6 +89,14 @@ func parseMeasured(t *testing.T, out []byte) measured {
 
 func TestParseMeasured(t *testing.T) {
 	require.Equal(t, measured{RSS: 7}, parseMeasured(t, []byte("x\nmeasured:{\"RSS\":7}\ny")))
+}
+
+// cpu is the processor time that this process has used.
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	require.NoError(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // rss is this process's resident memory in KiB, after giving back what is unused.

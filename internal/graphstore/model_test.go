@@ -125,6 +125,14 @@ func drawFilter(t *rapid.T) ds.RelationshipsFilter {
 	case 2:
 		f.OptionalResourceIDPrefix = "a"
 	}
+	if rapid.Bool().Draw(t, "probe") { // many resources, one subject
+		f.OptionalResourceType, f.OptionalResourceIDPrefix, f.OptionalResourceRelation = "doc", "", "viewer"
+		f.OptionalResourceIds = rapid.SliceOfNDistinct(rapid.SampledFrom(someIDs), 3, 4, rapid.ID).Draw(t, "probeids")
+		f.OptionalSubjectsSelectors = []ds.SubjectsSelector{{
+			OptionalSubjectType: "doc", OptionalSubjectIds: []string{"a"}, RelationFilter: ds.SubjectRelationFilter{}.WithEllipsisRelation(),
+		}}
+		return f
+	}
 	for range rapid.IntRange(0, 2).Draw(t, "selectors") {
 		f.OptionalSubjectsSelectors = append(f.OptionalSubjectsSelectors, drawSelector(t))
 	}

@@ -19,6 +19,34 @@ type plan struct {
 	dir    direction
 	ranges []keyRange
 	filter datastore.RelationshipsFilter
+
+	// probe is set when many resources are asked about one subject: the subject's
+	// own resources, in reverse order, which are usually few. They give the same
+	// rows in the same order, if there are less than probeRows of them.
+	probe *keyRange
+}
+
+// probeRows is how many rows a probe reads before it gives up; probeFrom is how
+// many resources make one worth trying.
+const (
+	probeRows = 48
+	probeFrom = 3
+)
+
+// probeFor is the probe for a filter, or nil. The subject "*" is left out: it
+// stands for everyone and has resources without number.
+func probeFor(f *datastore.RelationshipsFilter) *keyRange {
+	if len(f.OptionalResourceIds) < probeFrom || f.OptionalResourceRelation == "" || len(f.OptionalSubjectsSelectors) != 1 {
+		return nil
+	}
+	s := &f.OptionalSubjectsSelectors[0]
+	rels := subjectRelations(s.RelationFilter)
+	if s.OptionalSubjectType == "" || len(s.OptionalSubjectIds) != 1 || s.OptionalSubjectIds[0] == tuple.PublicWildcard || len(rels) != 1 {
+		return nil
+	}
+	r := prefixRange(s.OptionalSubjectType + separator + s.OptionalSubjectIds[0] + separator + rels[0] + separator +
+		f.OptionalResourceType + separator + f.OptionalResourceRelation + separator)
+	return &r
 }
 
 var everything = []keyRange{{"", "\xff"}}
@@ -27,7 +55,7 @@ var everything = []keyRange{{"", "\xff"}}
 // named, by subject when only subjects are, or when that order is wanted.
 func planForward(f datastore.RelationshipsFilter, order options.SortOrder) plan {
 	if f.OptionalResourceType != "" && (len(f.OptionalResourceIds) > 0 || f.OptionalResourceIDPrefix != "") {
-		return plan{byResource, forwardRanges(f), f}
+		return plan{dir: byResource, ranges: forwardRanges(f), filter: f, probe: probeFor(&f)}
 	}
 	typed, named := len(f.OptionalSubjectsSelectors) > 0, len(f.OptionalSubjectsSelectors) > 0
 	for _, s := range f.OptionalSubjectsSelectors {
@@ -37,17 +65,17 @@ func planForward(f datastore.RelationshipsFilter, order options.SortOrder) plan 
 	if order == options.BySubject || typed && (named || f.OptionalResourceType == "") {
 		return planReverse(f)
 	}
-	return plan{byResource, forwardRanges(f), f}
+	return plan{dir: byResource, ranges: forwardRanges(f), filter: f}
 }
 
 func planReverse(f datastore.RelationshipsFilter) plan {
 	if len(f.OptionalSubjectsSelectors) == 0 {
-		return plan{bySubject, everything, f}
+		return plan{dir: bySubject, ranges: everything, filter: f}
 	}
 	var rs []keyRange
 	for _, sel := range f.OptionalSubjectsSelectors {
 		if sel.OptionalSubjectType == "" {
-			return plan{bySubject, everything, f}
+			return plan{dir: bySubject, ranges: everything, filter: f}
 		}
 		prefix := sel.OptionalSubjectType + separator
 		if len(sel.OptionalSubjectIds) == 0 {
@@ -64,7 +92,7 @@ func planReverse(f datastore.RelationshipsFilter) plan {
 			}
 		}
 	}
-	return plan{bySubject, merge(rs), f}
+	return plan{dir: bySubject, ranges: merge(rs), filter: f}
 }
 
 // resourceSuffix narrows a subject's prefix by the resource parts of the filter.

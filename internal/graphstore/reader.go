@@ -105,6 +105,9 @@ func (r *reader) find(ctx context.Context, p plan, v view) (datastore.Relationsh
 	if order == p.dir {
 		p.ranges = between(p.ranges, after, last)
 		return func(yield func(tuple.Relationship, error) bool) {
+			if p.probe != nil && after == "" && last == "" && r.tryProbe(ctx, q, p, v, rev, now, yield) {
+				return
+			}
 			r.walk(ctx, q, p, v, rev, now, yield)
 		}, nil
 	}
@@ -159,6 +162,39 @@ func (r *reader) walk(ctx context.Context, q querier, p plan, v view, rev, now i
 		}
 		arms, size = manyArms, nextPage
 	}
+}
+
+// tryProbe answers from the subject's side and says whether it could. It yields
+// nothing otherwise.
+func (r *reader) tryProbe(ctx context.Context, q querier, p plan, v view, rev, now int64, yield func(tuple.Relationship, error) bool) bool {
+	var buf [4]row
+	rows, err := page(ctx, q, bySubject, []keyRange{*p.probe}, rev, now, probeRows, buf[:0])
+	if err == nil {
+		err = cmp.Or(r.still(rev), ctx.Err())
+	}
+	if err != nil {
+		yield(tuple.Relationship{}, err)
+		return true
+	}
+	if len(rows) == probeRows {
+		return false
+	}
+	p.dir = bySubject
+	n := uint64(0)
+	for i := range rows {
+		if v.limit != nil && n == *v.limit {
+			break
+		}
+		rel, ok, err := r.accept(&rows[i], p, v)
+		if !ok && err == nil {
+			continue
+		}
+		if !yield(rel, err) || err != nil {
+			break
+		}
+		n++
+	}
+	return true
 }
 
 func (r *reader) accept(row *row, p plan, v view) (tuple.Relationship, bool, error) {

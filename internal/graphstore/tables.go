@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/uuid"
 
@@ -13,6 +14,10 @@ import (
 )
 
 const formatVersion = 1
+
+// pageSize is larger than SQLite's own, so that the inner pages of the tables of a
+// million agents fit into a reader's cache and a lookup misses at most one page.
+const pageSize = 8192
 
 // revisionBlock is how many revisions one write to the file reserves. A revision
 // is used only after its block is on disk, so none comes twice, whatever happens
@@ -54,6 +59,25 @@ const (
 	metaCeiling  = "revision_ceiling" // no revision above it was ever used
 	metaOldest   = "oldest_revision"  // nothing below it may be read
 )
+
+// create makes an empty database of our page size where there is none. It must
+// come first: the size is fixed once the file is in WAL mode.
+func create(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Close()); err != nil || info.Size() > 0 {
+		return err
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, fmt.Sprintf(`PRAGMA page_size = %d; PRAGMA user_version = %d`, pageSize, formatVersion))
+	return errors.Join(err, db.Close())
+}
 
 // prepare creates what is missing, in one transaction.
 func (s *Store) prepare(ctx context.Context) error {
