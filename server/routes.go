@@ -56,6 +56,7 @@ func (b *Broker) Handler(mounts ...Mount) (chi.Router, error) {
 		r.Post(prefix+discovery.PathToken, b.oauth(b.tokens.Token))
 		r.Post(prefix+discovery.PathIntrospect, b.oauth(b.introspec.Introspect))
 		r.Post(prefix+discovery.PathRevoke, b.oauth(b.revoke.Revoke))
+		b.lifecycle.Routes(r, prefix)
 	}
 	r.Get("/healthz", b.problem(Healthz))
 	r.Get("/readyz", b.problem(Readyz(b.cfg.Checks)))

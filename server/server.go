@@ -20,6 +20,8 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
+	"github.com/agentid-dev/agentid/server/agentrate"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/fleet"
@@ -42,8 +44,8 @@ type Config struct {
 	Kinds         map[string]*connectors.Kind
 	PolicyVersion func() string
 	TokenLifetime time.Duration // default: issue.DefaultLifetime
-	TokensPerMin  int           // token requests per agent; default: tokens.DefaultPerMinute
-	TokensBurst   int           // default: tokens.DefaultBurst
+	TokensPerMin  int           // token requests per agent; default: agentrate.DefaultPerMinute
+	TokensBurst   int           // default: agentrate.DefaultBurst
 	Checks        []Check       // what readiness depends on
 	Logger        *slog.Logger  // default: discards
 	Now           func() time.Time
@@ -57,6 +59,8 @@ type Broker struct {
 	fleet     *fleet.Fleet
 	revoker   *revocation.Revoker
 	refusals  *trail.Trail
+	agents    *agents.Service
+	lifecycle *agents.Endpoints
 	documents *discovery.Documents
 	tokens    *tokens.Endpoint
 	introspec *introspection.Endpoint
@@ -93,6 +97,11 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if b.agents, err = agents.New(agents.Config{
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Tokens: b.revoker, Settled: b.fleet.Reload, Logger: cfg.Logger, Now: cfg.Now,
+	}); err != nil {
+		return nil, err
+	}
 	if b.documents, err = b.newDocuments(); err != nil {
 		return nil, err
 	}
@@ -125,6 +134,15 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	if b.refusals, err = trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now}); err != nil {
+		return err
+	}
+	limit, err := agentrate.New(cfg.TokensPerMin, cfg.TokensBurst)
+	if err != nil {
+		return err
+	}
+	if b.lifecycle, err = agents.NewEndpoints(agents.EndpointsConfig{
+		Service: b.agents, Issuers: b.issuers, Clients: clients, Trail: b.refusals, Limit: limit, Logger: cfg.Logger,
+	}); err != nil {
 		return err
 	}
 	mint, err := issue.New(issue.Config{
@@ -182,15 +200,20 @@ func (b *Broker) Fleet() *fleet.Fleet { return b.fleet }
 // Revoker takes tokens away for administrators.
 func (b *Broker) Revoker() *revocation.Revoker { return b.revoker }
 
+// Agents carries agents through their lives, for the administration.
+func (b *Broker) Agents() *agents.Service { return b.agents }
+
 // Refusals is where the administration writes the refusals of its callers.
 func (b *Broker) Refusals() *trail.Trail { return b.refusals }
 
-// Run follows changes of the ledger and replays open revocations, until ctx ends.
+// Run follows changes of the ledger, replays open revocations, and clears up after spawns
+// that a crash left open and agents that ended, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	var group errgroup.Group
 	group.Go(func() error { b.follow(ctx); return nil })
 	group.Go(func() error { b.revoker.Run(ctx); return nil })
-	_ = group.Wait() // neither returns an error
+	group.Go(func() error { b.agents.Run(ctx); return nil })
+	_ = group.Wait() // none returns an error
 }
 
 // followEvery bounds how long a change that was not announced goes unseen.

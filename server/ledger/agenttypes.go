@@ -85,7 +85,7 @@ func (l *Ledger) PutAgentType(ctx context.Context, t AgentType, records ...audit
 		if bytes.Equal(have.Ceiling, t.Ceiling) && (t.OwnAuthority || !have.OwnAuthority) {
 			return nil
 		}
-		return l.withdraw(ctx, tx, Withdrawal{Reason: "type_changed", Grace: typeGrace}, boundType, t.Ref.Tenant(), t.Ref.Name(), 0)
+		return l.withdraw(ctx, tx, Withdrawal{Reason: "type_changed", Grace: typeGrace}, boundType, t.Ref)
 	})
 }
 

@@ -18,29 +18,29 @@ type Withdrawal struct {
 }
 
 // withdraw records, in the transaction that changes what tokens rest on, the intent to
-// revoke each token that was issued to the agents which with selects as (ref). A token
-// that is minted meanwhile is not recorded any more: see Issue.Basis.
-func (l *Ledger) withdraw(ctx context.Context, tx *sqlitedb.Tx, w Withdrawal, with string, args ...any) error {
+// revoke each token that was issued to the agents which of selects. A token that is
+// minted meanwhile is not recorded any more: see Issue.Basis.
+func (l *Ledger) withdraw(ctx context.Context, tx *sqlitedb.Tx, w Withdrawal, of string, ref agentid.Ref) error {
 	now := l.now()
-	live := ` FROM tokens WHERE agent IN (SELECT ref FROM down) AND revoked = 0 AND expires > ?4`
-	args = append(args[:len(args):len(args)], micros(now.Add(-w.Grace)), w.Reason, w.Actor, micros(now), w.Grace.Microseconds())
+	const live = ` FROM tokens WHERE agent IN (SELECT ref FROM down) AND revoked = 0 AND expires > ?3`
+	args := []any{ref.Tenant(), ref.Name(), micros(now.Add(-w.Grace)), micros(now), w.Grace.Microseconds(), w.Reason, w.Actor}
 	if _, err := tx.Exec(ctx, `INSERT INTO revocations (target, tenant, agent, reason, actor, expires, created, settled, zookie) `+
-		with+`SELECT 'token:' || tenant || '/' || jti, tenant, agent, ?5, ?6, expires + ?8, ?7, 0, ''`+live, args...); err != nil {
+		of+`SELECT 'token:' || tenant || '/' || jti, tenant, agent, ?6, ?7, expires + ?5, ?4, 0, ''`+live, args...); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE tokens SET revoked = ?7 + 0 * (?5 IS NULL) + 0 * (?6 IS NULL) + 0 * ?8 WHERE (tenant, jti) IN (`+with+`SELECT tenant, jti`+live+`)`, args...)
+	_, err := tx.Exec(ctx, `UPDATE tokens SET revoked = ?4 WHERE (tenant, jti) IN (`+of+`SELECT tenant, jti`+live+`)`, args[:4]...)
 	return err
 }
 
-// The agents whose tokens are withdrawn, from ?1 to ?3: one agent; one with those that
-// it bounds; a type's agents that have its ceiling, with those that they bound.
+// The agents whose tokens are withdrawn, by tenant and name: one agent; one with those
+// that it bounds; a type's agents with those that they bound.
 const (
-	onlyAgent  = `WITH down(ref) AS (SELECT 'agent:' || ?1 || '/' || ?2 WHERE ?3 = 0) `
+	onlyAgent  = `WITH down(ref) AS (SELECT 'agent:' || ?1 || '/' || ?2) `
 	boundAgent = `WITH RECURSIVE down(ref) AS (
-		SELECT 'agent:' || ?1 || '/' || ?2 WHERE ?3 = 0
+		SELECT 'agent:' || ?1 || '/' || ?2
 		UNION SELECT 'agent:' || a.tenant || '/' || a.name FROM down JOIN agents a ON a.parent = down.ref AND a.parent <> '' AND a.kind = 1) `
 	boundType = `WITH RECURSIVE down(ref) AS (
-		SELECT 'agent:' || tenant || '/' || name FROM agents WHERE type = 'agent_type:' || ?1 || '/' || ?2 AND state <> 2 AND ?3 = 0
+		SELECT 'agent:' || tenant || '/' || name FROM agents WHERE type = 'agent_type:' || ?1 || '/' || ?2 AND state <> 2
 		UNION SELECT 'agent:' || a.tenant || '/' || a.name FROM down JOIN agents a ON a.parent = down.ref AND a.parent <> '' AND a.kind = 1) `
 )
 
@@ -85,7 +85,7 @@ func (l *Ledger) RotateKey(ctx context.Context, ref agentid.Ref, key json.RawMes
 			[]byte(next.PublicKey), next.Thumbprint, now, ref.Tenant(), ref.Name()); err != nil {
 			return err
 		}
-		if err := l.withdraw(ctx, tx, w, onlyAgent, ref.Tenant(), ref.Name(), 0); err != nil {
+		if err := l.withdraw(ctx, tx, w, onlyAgent, ref); err != nil {
 			return err
 		}
 		out, err = getAgent(ctx, tx.Query, ref)
@@ -111,7 +111,7 @@ func (l *Ledger) SetCeiling(ctx context.Context, ref agentid.Ref, ceiling json.R
 		if n, err := res.RowsAffected(); err != nil {
 			return err
 		} else if n > 0 {
-			return l.withdraw(ctx, tx, w, boundAgent, ref.Tenant(), ref.Name(), 0)
+			return l.withdraw(ctx, tx, w, boundAgent, ref)
 		}
 		if _, err := getAgent(ctx, tx.Query, ref); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/failpoint"
 	"github.com/agentid-dev/agentid/internal/httperr"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/agentrate"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/issue"
@@ -46,15 +47,15 @@ type Config struct {
 	Mint      Minter
 	Guard     *dpop.Guard // nonces and proofs seen, of this process
 	Trail     *trail.Trail
-	PerMinute int              // token requests per agent; default: DefaultPerMinute
-	Burst     int              // default: DefaultBurst
+	PerMinute int              // token requests per agent; default: agentrate.DefaultPerMinute
+	Burst     int              // default: agentrate.DefaultBurst
 	Now       func() time.Time // default: time.Now
 }
 
 // Endpoint is the token endpoint of the root issuer and of every tenant.
 type Endpoint struct {
 	cfg   Config
-	limit *limit
+	limit *agentrate.Limit
 }
 
 // New checks cfg.
@@ -65,7 +66,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	limit, err := newLimit(cfg.PerMinute, cfg.Burst)
+	limit, err := agentrate.New(cfg.PerMinute, cfg.Burst)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *exchange) (iss
 	x.request = issue.Request{
 		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx),
 	}
-	if err = e.limit.take(ctx, x.client.Agent.Ref); err != nil {
+	if err = e.limit.Take(ctx, x.client.Agent.Ref); err != nil {
 		return issue.Grant{}, err
 	}
 	if x.request.Thumbprint, err = e.proof(w, r, x); err != nil {
