@@ -63,7 +63,11 @@ type Context struct {
 	LineageDigest string         `json:"lineage_digest"`
 	Attenuated    []agentid.Ref  `json:"attenuated,omitempty"`
 	OwnAuthority  bool           `json:"own_authority,omitempty"`
-	Chain         []string       `json:"chain,omitempty"` // jti of the tokens that this one was made from
+	// Chain is the jti of the tokens that this one was made from, the nearest first.
+	Chain []string `json:"chain,omitempty"`
+	// Counters are, by the digest of a counted capability of this token, the counts of
+	// the capabilities that it was made from: a use of it is a use of those too.
+	Counters map[string][]Counter `json:"counters,omitempty"`
 }
 
 // NewActor nests a lineage, leaf first, into an act claim.
@@ -177,7 +181,10 @@ func (c Claims) Validate() error {
 	if err := c.validateParties(); err != nil {
 		return err
 	}
-	return c.validateCapabilities()
+	if err := c.validateCapabilities(); err != nil {
+		return err
+	}
+	return c.validateCounters()
 }
 
 func (c Claims) validateParties() error {
@@ -208,8 +215,14 @@ func (c Claims) validateParties() error {
 	if t := c.Context.AgentType; t.Type() != agentid.TypeAgentType || t.Tenant() != tenant {
 		return agentid.Invalidf("context.agent_type", "is not an agent type of the tenant")
 	}
-	if len(c.Context.Chain) > MaxChain {
-		return agentid.Invalidf("context.chain", "is longer than %d", MaxChain)
+	// Each token of the chain was held by another ancestor.
+	if len(c.Context.Chain) >= len(lineage) {
+		return agentid.Invalidf("context.chain", "is longer than the line of ancestors")
+	}
+	for i, jti := range c.Context.Chain {
+		if jti == c.ID || slices.Index(c.Context.Chain, jti) != i {
+			return agentid.Invalidf("context.chain", "names a token twice")
+		}
 	}
 	if _, err := c.Tokens(); err != nil {
 		return agentid.Invalidf("jti", "is not the id of a token")

@@ -177,6 +177,8 @@ func (r *claimReader) context(v strictjson.Value) {
 			for _, item := range r.list(m, MaxChain) {
 				c.Chain = append(c.Chain, r.text(item))
 			}
+		case "counters":
+			c.Counters = r.counters(m)
 		default:
 			r.failf(m.Name, "is not a member of this claim")
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -61,13 +62,10 @@ func (g *Gateway) take(ctx context.Context, x *exchange, d decided, request wire
 	var refusal error
 	for _, grant := range d.grants {
 		x.note(grant)
-		request.CapabilityDigest, request.UsesMax = "", 0
-		if most, limited := grant.Constraints.Uses(); limited {
-			request.CapabilityDigest, request.UsesMax = grant.Digest(), most
-			if most <= 0 {
-				refusal = forbidden("uses_exhausted", "the token has no use left")
-				continue
-			}
+		var err error
+		if request.Uses, err = d.counts(grant); err != nil {
+			refusal = cmp.Or(refusal, err)
+			continue
 		}
 		begin := x.record
 		begin.Phase, begin.Time = auditlog.Begin, g.cfg.Now()
@@ -84,6 +82,23 @@ func (g *Gateway) take(ctx context.Context, x *exchange, d decided, request wire
 		}
 	}
 	return wire.Reservation{}, capability.Capability{}, refusal
+}
+
+// counts are what one use of a capability is taken from: its own count and those of the
+// capabilities that it was made from.
+func (c caller) counts(grant capability.Capability) ([]wire.Use, error) {
+	var uses []wire.Use
+	for _, count := range c.claims.Counts(grant) {
+		token, err := agentid.TokenRef(c.claims.Context.Tenant, count.Token)
+		if err != nil {
+			return nil, err
+		}
+		if count.Max <= 0 {
+			return nil, forbidden("uses_exhausted", "the token has no use left")
+		}
+		uses = append(uses, wire.Use{Token: token, Capability: count.Capability, Max: count.Max})
+	}
+	return uses, nil
 }
 
 // reused makes a key that was used for another request what Stripe takes it for: a

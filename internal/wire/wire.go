@@ -56,7 +56,7 @@ type Fleet interface {
 // Effects reserves before and settles after an operation that has an effect or
 // that is counted.
 type Effects interface {
-	// Reserve takes what the operation needs in one durable transaction: use, hold,
+	// Reserve takes what the operation needs in one durable transaction: uses, hold,
 	// idempotency key and the audit begin. Any error means that nothing was taken and
 	// the operation is refused: KindConflict idempotency_key_reused (the key was used
 	// for another request) or idempotency_in_progress; KindForbidden uses_exhausted;
@@ -93,10 +93,9 @@ const (
 // Reserve asks for one effect. Token and Agent are required and of one tenant.
 type Reserve struct {
 	Token, Agent agentid.Ref
-	// CapabilityDigest names the capability that the use is counted on; required when
-	// UsesMax is not 0.
-	CapabilityDigest string
-	UsesMax          int64 // 0: unlimited
+	// Uses are counted on the capability and on those that it was made from: all are
+	// taken, or none. Empty: nothing is counted.
+	Uses []Use
 	// IdempotencyKey is the client's own; empty: the request is not retried.
 	IdempotencyKey string
 	// RequestDigest is over the effective request; required with an IdempotencyKey.
@@ -110,6 +109,17 @@ type Reserve struct {
 	// will: later than every timeout of the upstream.
 	Deadline time.Time
 }
+
+// Use is one count that an effect takes one from.
+type Use struct {
+	Token      agentid.Ref // holds the counted capability; of the agent's tenant
+	Capability string      // its digest
+	Max        int64       // how often it may be used in all; at least 1
+}
+
+// MaxUses bounds the counts that one effect is taken from: the capability's own and one
+// for each token that it was made from.
+const MaxUses = 64
 
 // Reservation is what Reserve took. The zero Reservation has no ID and is not one.
 type Reservation struct {
@@ -147,7 +157,7 @@ type Outcome int
 const (
 	// Done: the upstream did it, and its facts show it.
 	Done Outcome = iota + 1
-	// Released: the upstream certainly did nothing. Use, hold and key are given back.
+	// Released: the upstream certainly did nothing. Uses, hold and key are given back.
 	Released
 	// Unknown: it may have happened. The hold stays until its deadline.
 	Unknown

@@ -52,7 +52,7 @@ func BenchmarkReserveSettle(b *testing.B) {
 			clients(b, n, func(i int64) error {
 				id := fmt.Sprintf("r%d", i)
 				got, err := l.Reserve(b.Context(), wire.Reserve{
-					Token: token, Agent: agent, CapabilityDigest: id, UsesMax: 1, IdempotencyKey: id, RequestDigest: "d",
+					Token: token, Agent: agent, Uses: []wire.Use{{Token: token, Capability: id, Max: 1}}, IdempotencyKey: id, RequestDigest: "d",
 					HoldKey: "acme/stripe/" + id, HoldAmount: 1, Record: ledgertest.Begin(id), Deadline: time.Now().Add(time.Hour),
 				})
 				if err != nil {

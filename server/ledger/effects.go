@@ -44,23 +44,24 @@ const (
 
 // effect is one row of effects.
 type effect struct {
-	seq               int64
-	nonce             []byte
-	of                int64 // the owner, when this is a retry
-	token, capability string
-	digest, holdKey   string
-	amount            int64
-	state             effectState
-	stands, open      bool
-	attempt           int64
-	request           string
-	begin             int64
-	due               sql.NullInt64
-	unchecked         bool // not stored: see wire.Reservation
-	created           int64
+	seq             int64
+	nonce           []byte
+	of              int64 // the owner, when this is a retry
+	token           string
+	uses            uses // what it took, to be given back
+	digest, holdKey string
+	amount          int64
+	state           effectState
+	stands, open    bool
+	attempt         int64
+	request         string
+	begin           int64
+	due             sql.NullInt64
+	unchecked       bool // not stored: see wire.Reservation
+	created         int64
 }
 
-const effectColumns = `seq, nonce, of, token, capability, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created`
+const effectColumns = `seq, nonce, of, token, uses, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created`
 
 func (e *effect) id() string { return reservationID(e.seq, e.nonce) }
 
@@ -76,12 +77,9 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 		return wire.Reservation{}, err
 	}
 	e := effect{
-		token: r.Token.String(), digest: r.RequestDigest, holdKey: r.HoldKey, amount: r.HoldAmount,
+		token: r.Token.String(), uses: usesOf(r.Uses), digest: r.RequestDigest, holdKey: r.HoldKey, amount: r.HoldAmount,
 		state: inFlight, stands: true, open: true, request: r.Record.Request,
 		due: sql.NullInt64{Int64: micros(r.Deadline), Valid: true}, created: micros(l.now()), nonce: make([]byte, 8),
-	}
-	if r.UsesMax > 0 {
-		e.capability = r.CapabilityDigest
 	}
 	if _, err := rand.Read(e.nonce); err != nil {
 		return wire.Reservation{}, err
@@ -96,7 +94,7 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 		if e.begin, err = l.log.Add(ctx, tx, begin); err != nil {
 			return err
 		}
-		if ahead, err = l.reserve(ctx, tx, &e, idem, r.UsesMax); err != nil {
+		if ahead, err = l.reserve(ctx, tx, &e, idem, r.Uses); err != nil {
 			return err
 		}
 		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead), request: e.request}
@@ -111,15 +109,15 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 
 // reserve takes everything inside the transaction and fills in e. An error takes all
 // of it back.
-func (l *Ledger) reserve(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte, usesMax int64) ([]wire.Ahead, error) {
+func (l *Ledger) reserve(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte, counts []wire.Use) ([]wire.Ahead, error) {
 	if idem != nil {
 		retry, err := l.bind(ctx, tx, e, idem)
 		if err != nil || retry {
 			return nil, err
 		}
 	}
-	if usesMax > 0 {
-		if err := consumeUse(ctx, tx, e, usesMax); err != nil {
+	for i, use := range counts {
+		if err := consumeUse(ctx, tx, use, i == 0, e.created); err != nil {
 			return nil, err
 		}
 	}
@@ -149,7 +147,7 @@ func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []by
 	case owner.state != done && owner.state != unknown:
 		return false, fmt.Errorf("effect %d has state %d", owner.seq, owner.state)
 	}
-	e.of, e.stands, e.holdKey, e.amount, e.capability = owner.seq, false, "", 0, ""
+	e.of, e.stands, e.holdKey, e.amount, e.uses = owner.seq, false, "", 0, nil
 	e.unchecked = owner.open
 	if err := insertEffect(ctx, tx, e, nil); err != nil {
 		return false, err
@@ -165,30 +163,14 @@ func freeKey(ctx context.Context, tx *sqlitedb.Tx, seq int64) error {
 	return err
 }
 
-func consumeUse(ctx context.Context, tx *sqlitedb.Tx, e *effect, limit int64) error {
-	res, err := tx.Exec(ctx, `INSERT INTO uses (token, capability, used, updated) VALUES (?,?,1,?)
-		ON CONFLICT (token, capability) DO UPDATE SET used = used + 1, updated = excluded.updated WHERE used < ?`,
-		e.token, e.capability, e.created, limit)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		if err != nil {
-			return err
-		}
-		return agentid.Errorf(agentid.KindForbidden, "uses_exhausted", "the capability may be used %d times", limit).WithField("uses")
-	}
-	return nil
-}
-
 func insertEffect(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) error {
 	var key any // a nil []byte would be an empty blob
 	if idem != nil {
 		key = idem
 	}
-	res, err := tx.Exec(ctx, `INSERT INTO effects (nonce, of, token, capability, idem, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created)
+	res, err := tx.Exec(ctx, `INSERT INTO effects (nonce, of, token, uses, idem, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?)`,
-		e.nonce, e.of, e.token, e.capability, key, e.digest, e.holdKey, e.amount, e.state, e.stands, e.open, e.request, e.begin, e.due, e.created)
+		e.nonce, e.of, e.token, e.uses, key, e.digest, e.holdKey, e.amount, e.state, e.stands, e.open, e.request, e.begin, e.due, e.created)
 	if err != nil {
 		return err
 	}
@@ -214,7 +196,7 @@ func readAhead(ctx context.Context, q query, holdKey string, seq int64) ([]wire.
 
 func readEffect(ctx context.Context, q query, text string, args ...any) (e effect, found bool, err error) {
 	found, err = one(ctx, q, []any{
-		&e.seq, &e.nonce, &e.of, &e.token, &e.capability, &e.digest, &e.holdKey, &e.amount,
+		&e.seq, &e.nonce, &e.of, &e.token, &e.uses, &e.digest, &e.holdKey, &e.amount,
 		&e.state, &e.stands, &e.open, &e.attempt, &e.request, &e.begin, &e.due, &e.created,
 	}, text, args...)
 	return e, found, err
@@ -228,11 +210,12 @@ func (l *Ledger) checkReserve(r *wire.Reserve) error {
 	if err := checkRef("token", r.Token, agentid.TypeToken); err != nil {
 		return err
 	}
+	if err := checkUses(tenant, r.Uses); err != nil {
+		return err
+	}
 	switch {
 	case r.Token.Tenant() != tenant:
 		return agentid.Invalidf("token", "belongs to another tenant")
-	case r.UsesMax < 0 || (r.UsesMax > 0 && r.CapabilityDigest == "") || len(r.CapabilityDigest) > maxDigest:
-		return agentid.Invalidf("uses", "want a capability's digest and a maximum of 0 or more")
 	case len(r.IdempotencyKey) > maxIdempotencyKey:
 		return agentid.Invalidf("idempotency_key", "is longer than %d bytes", maxIdempotencyKey)
 	case r.IdempotencyKey != "" && r.RequestDigest == "", len(r.RequestDigest) > maxDigest:

@@ -84,7 +84,7 @@ func oneRequest(t *testing.T, l *ledger.Ledger, id string, i int, say func(strin
 	}))
 	say("issued %s", id)
 	got, err := l.Reserve(ctx, wire.Reserve{
-		Token: token, Agent: ledgertest.Ref(t, "agent:acme/ag-1"), CapabilityDigest: "c", UsesMax: 1,
+		Token: token, Agent: ledgertest.Ref(t, "agent:acme/ag-1"), Uses: []wire.Use{{Token: token, Capability: "c", Max: 1}},
 		IdempotencyKey: id, RequestDigest: "d", HoldKey: "acme/stripe/charge/" + strconv.Itoa(i%3), HoldAmount: 1,
 		Record: ledgertest.Begin(id), Deadline: now.Add(time.Hour),
 	})
@@ -191,8 +191,9 @@ func checkAcknowledged(t *testing.T, dir string, key *seal.Key, acked map[string
 // checkUse: only a use that was given back can be had again.
 func checkUse(t *testing.T, l *ledger.Ledger, clock *ledgertest.Clock, id, outcome string) {
 	t.Helper()
+	token := ledgertest.Ref(t, "token:acme/"+id)
 	got, err := l.Reserve(t.Context(), wire.Reserve{
-		Token: ledgertest.Ref(t, "token:acme/"+id), Agent: ledgertest.Ref(t, "agent:acme/ag-1"), CapabilityDigest: "c", UsesMax: 1,
+		Token: token, Agent: ledgertest.Ref(t, "agent:acme/ag-1"), Uses: []wire.Use{{Token: token, Capability: "c", Max: 1}},
 		IdempotencyKey: id, RequestDigest: "d", HoldKey: "acme/stripe/charge/x", HoldAmount: 1,
 		Record: ledgertest.Begin("again-" + id), Deadline: clock.Now().Add(time.Minute),
 	})

@@ -120,7 +120,7 @@ CREATE TABLE effects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of holds
     nonce BLOB NOT NULL,                   -- makes the reservation's id unguessable
     of INTEGER NOT NULL,
-    token TEXT NOT NULL, capability TEXT NOT NULL,
+    token TEXT NOT NULL, uses TEXT NOT NULL, -- uses: the counts it took one from, JSON
     idem BLOB, digest TEXT NOT NULL,
     hold_key TEXT NOT NULL, hold_amount INTEGER NOT NULL,
     state INTEGER NOT NULL,

@@ -65,10 +65,8 @@ func (l *Ledger) settleOwner(ctx context.Context, tx *sqlitedb.Tx, e effect, out
 	if err := freeKey(ctx, tx, e.seq); err != nil {
 		return err
 	}
-	if e.capability != "" {
-		if _, err := tx.Exec(ctx, `UPDATE uses SET used = used - 1 WHERE token = ? AND capability = ? AND used > 0`, e.token, e.capability); err != nil {
-			return err
-		}
+	if err := giveBack(ctx, tx, e.uses); err != nil {
+		return err
 	}
 	return l.finish(ctx, tx, e, released)
 }

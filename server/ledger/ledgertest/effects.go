@@ -25,7 +25,7 @@ func reserve(t testing.TB, l Ledger, r wire.Reserve) wire.Reservation {
 func reserveAndSettle(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	r := Refund(t, clock, "r1")
-	r.UsesMax = 1
+	r.Uses = Uses(t, 1)
 	got := reserve(t, l, r)
 	require.False(t, got.Retry)
 	require.Len(t, got.UpstreamKey, 64)
@@ -35,7 +35,7 @@ func reserveAndSettle(t *testing.T, l Ledger, clock *Clock) {
 	require.Len(t, open, 1)
 
 	second := Refund(t, clock, "r2")
-	second.UsesMax = 1
+	second.Uses = Uses(t, 1)
 	_, err = l.Reserve(ctx, second)
 	refuses(t, err, agentid.KindForbidden, "uses_exhausted")
 	require.Empty(t, phases(t, l, "r2"), "a refused reservation leaves nothing")
@@ -46,7 +46,7 @@ func reserveAndSettle(t *testing.T, l Ledger, clock *Clock) {
 	got = reserve(t, l, second)
 	require.Empty(t, got.Ahead, "the released hold is gone, its use given back once")
 	third := Refund(t, clock, "r3")
-	third.UsesMax = 1
+	third.Uses = Uses(t, 1)
 	_, err = l.Reserve(ctx, third)
 	refuses(t, err, agentid.KindForbidden, "uses_exhausted")
 
@@ -56,28 +56,33 @@ func reserveAndSettle(t *testing.T, l Ledger, clock *Clock) {
 	settle(t, l, got.ID, "r2", wire.Released) // too late: it was done
 	_, err = l.Reserve(ctx, third)
 	refuses(t, err, agentid.KindForbidden, "uses_exhausted")
-	third.CapabilityDigest = "another"
+	third.Uses[0].Capability = "another"
 	reserve(t, l, third) // its own count
 }
 
 func badReservations(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	for name, edit := range map[string]func(*wire.Reserve){
-		"no token":        func(r *wire.Reserve) { r.Token = agentid.Ref{} },
-		"no agent":        func(r *wire.Reserve) { r.Agent = agentid.Ref{} },
-		"other tenant":    func(r *wire.Reserve) { r.Token = Ref(t, "token:beta/tok-1") },
-		"foreign hold":    func(r *wire.Reserve) { r.HoldKey = "beta/stripe/charge/ch_1" },
-		"prefix tenant":   func(r *wire.Reserve) { r.HoldKey = "acmecorp/stripe/charge/ch_1" },
-		"nothing held":    func(r *wire.Reserve) { r.HoldAmount = 0 },
-		"negative hold":   func(r *wire.Reserve) { r.HoldAmount = -1 },
-		"huge hold":       func(r *wire.Reserve) { r.HoldAmount = 1<<53 + 1 },
-		"no hold key":     func(r *wire.Reserve) { r.HoldKey = "" },
-		"negative uses":   func(r *wire.Reserve) { r.UsesMax = -1 },
-		"uses of nothing": func(r *wire.Reserve) { r.UsesMax, r.CapabilityDigest = 1, "" },
-		"no digest":       func(r *wire.Reserve) { r.RequestDigest = "" },
-		"long key":        func(r *wire.Reserve) { r.IdempotencyKey = strings.Repeat("k", 256) },
-		"past deadline":   func(r *wire.Reserve) { r.Deadline = clock.Now() },
-		"no deadline":     func(r *wire.Reserve) { r.Deadline = time.Time{} },
+		"no token":         func(r *wire.Reserve) { r.Token = agentid.Ref{} },
+		"no agent":         func(r *wire.Reserve) { r.Agent = agentid.Ref{} },
+		"other tenant":     func(r *wire.Reserve) { r.Token = Ref(t, "token:beta/tok-1") },
+		"foreign hold":     func(r *wire.Reserve) { r.HoldKey = "beta/stripe/charge/ch_1" },
+		"prefix tenant":    func(r *wire.Reserve) { r.HoldKey = "acmecorp/stripe/charge/ch_1" },
+		"nothing held":     func(r *wire.Reserve) { r.HoldAmount = 0 },
+		"negative hold":    func(r *wire.Reserve) { r.HoldAmount = -1 },
+		"huge hold":        func(r *wire.Reserve) { r.HoldAmount = 1<<53 + 1 },
+		"no hold key":      func(r *wire.Reserve) { r.HoldKey = "" },
+		"no uses at most":  func(r *wire.Reserve) { r.Uses = Uses(t, 0) },
+		"negative uses":    func(r *wire.Reserve) { r.Uses = Uses(t, -1) },
+		"uses of nothing":  func(r *wire.Reserve) { r.Uses = Uses(t, 1); r.Uses[0].Capability = "" },
+		"foreign uses":     func(r *wire.Reserve) { r.Uses = Uses(t, 1); r.Uses[0].Token = Ref(t, "token:beta/tok-1") },
+		"uses of an agent": func(r *wire.Reserve) { r.Uses = Uses(t, 1); r.Uses[0].Token = r.Agent },
+		"uses twice":       func(r *wire.Reserve) { r.Uses = append(Uses(t, 1), Uses(t, 2)...) },
+		"uses too many":    func(r *wire.Reserve) { r.Uses = manyUses(t, wire.MaxUses+1) },
+		"no digest":        func(r *wire.Reserve) { r.RequestDigest = "" },
+		"long key":         func(r *wire.Reserve) { r.IdempotencyKey = strings.Repeat("k", 256) },
+		"past deadline":    func(r *wire.Reserve) { r.Deadline = clock.Now() },
+		"no deadline":      func(r *wire.Reserve) { r.Deadline = time.Time{} },
 	} {
 		r := Refund(t, clock, "r1")
 		edit(&r)
@@ -115,7 +120,7 @@ func usesUnderARace(t *testing.T, l Ledger, clock *Clock) {
 	for i := range 100 {
 		wg.Go(func() {
 			r := Refund(t, clock, fmt.Sprintf("r%d", i))
-			r.UsesMax = 1
+			r.Uses = Uses(t, 1)
 			_, err := l.Reserve(ctx, r)
 			switch {
 			case err == nil:
@@ -134,7 +139,7 @@ func idempotency(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	retry := func(request string) wire.Reserve {
 		r := Refund(t, clock, "key")
-		r.UsesMax, r.Record = 1, Begin(request)
+		r.Uses, r.Record = Uses(t, 1), Begin(request)
 		return r
 	}
 	first := reserve(t, l, retry("q1"))
@@ -159,7 +164,7 @@ func idempotency(t *testing.T, l Ledger, clock *Clock) {
 	require.Equal(t, "begin finish", phases(t, l, "q4"))
 
 	stranger := retry("q7")
-	stranger.Agent, stranger.UsesMax = Ref(t, "agent:acme/ag-2"), 0
+	stranger.Agent, stranger.Uses = Ref(t, "agent:acme/ag-2"), nil
 	theirs := reserve(t, l, stranger)
 	require.False(t, theirs.Retry, "another agent's key is another key")
 	require.NotEqual(t, first.UpstreamKey, theirs.UpstreamKey)
@@ -169,6 +174,7 @@ func idempotency(t *testing.T, l Ledger, clock *Clock) {
 	_, err = l.Reserve(ctx, late)
 	refuses(t, err, agentid.KindForbidden, "uses_exhausted") // forgotten: decided anew
 	late.Token = Ref(t, "token:acme/tok-2")
+	late.Uses[0].Token = late.Token
 	require.False(t, reserve(t, l, late).Retry)
 }
 
@@ -200,7 +206,7 @@ func unknownOutcomes(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	attempt := func(request string) wire.Reserve {
 		r := Refund(t, clock, "key")
-		r.UsesMax, r.Record, r.Deadline = 2, Begin(request), clock.Now().Add(time.Minute)
+		r.Uses, r.Record, r.Deadline = Uses(t, 2), Begin(request), clock.Now().Add(time.Minute)
 		return r
 	}
 	first := reserve(t, l, attempt("q1"))
@@ -245,7 +251,7 @@ func unknownOutcomes(t *testing.T, l Ledger, clock *Clock) {
 func lateOutcomes(t *testing.T, l Ledger, clock *Clock) {
 	ctx := t.Context()
 	r := Refund(t, clock, "r1")
-	r.UsesMax = 1
+	r.Uses = Uses(t, 1)
 	late := reserve(t, l, r)
 	clock.Add(2 * time.Minute)
 	n, err := l.Sweep(ctx)
@@ -257,7 +263,7 @@ func lateOutcomes(t *testing.T, l Ledger, clock *Clock) {
 	settle(t, l, late.ID, "r1", wire.Released) // now it is known
 	require.Equal(t, "begin finish:outcome_unknown finish", phases(t, l, "r1"))
 	second := Refund(t, clock, "r2")
-	second.UsesMax = 1
+	second.Uses = Uses(t, 1)
 	reserve(t, l, second)
 }
 
@@ -448,7 +454,7 @@ func purge(t *testing.T, l Ledger, clock *Clock) {
 		require.NoError(t, l.RecordIssue(ctx, newIssue(t, clock, fmt.Sprintf("t%d", i), fmt.Sprintf("a%d", i))))
 	}
 	r := Refund(t, clock, "r1")
-	r.UsesMax = 1
+	r.Uses = Uses(t, 1)
 	settle(t, l, reserve(t, l, r).ID, "r1", wire.Done)
 	gone, err := l.Purge(ctx)
 	require.NoError(t, err)

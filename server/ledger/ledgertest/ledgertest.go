@@ -158,6 +158,7 @@ func Run(t *testing.T, open New) {
 		"reserve and settle":         reserveAndSettle,
 		"bad reservations":           badReservations,
 		"uses under a race":          usesUnderARace,
+		"uses of a chain":            usesOfAChain,
 		"idempotency":                idempotency,
 		"idempotency under a race":   idempotencyUnderARace,
 		"unknown outcomes":           unknownOutcomes,
@@ -239,7 +240,7 @@ func Finish(request string) auditlog.Record {
 func Refund(t testing.TB, clock *Clock, request string) wire.Reserve {
 	t.Helper()
 	return wire.Reserve{
-		Token: Ref(t, "token:acme/tok-1"), Agent: Ref(t, "agent:acme/ag-1"), CapabilityDigest: "cap",
+		Token: Ref(t, "token:acme/tok-1"), Agent: Ref(t, "agent:acme/ag-1"),
 		IdempotencyKey: request, RequestDigest: "digest-" + request, HoldKey: "acme/stripe/charge/ch_1", HoldAmount: 1000,
 		Record: Begin(request), Deadline: clock.Now().Add(time.Minute),
 	}
