@@ -29,6 +29,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server/admin"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/signer"
 	"github.com/agentid-dev/agentid/server/trail"
@@ -64,6 +65,8 @@ func (f *flaky) WriteRelationships(ctx context.Context, in *v1.WriteRelationship
 
 func (r *rig) Reload(context.Context) error { r.reloads++; return nil }
 
+func (r *rig) Sweep(context.Context) (int, error) { return 0, nil }
+
 func (r *rig) Revoke(_ context.Context, token agentid.Ref, _, _ string) error {
 	r.revoked = append(r.revoked, token)
 	return nil
@@ -90,8 +93,10 @@ func newRig(t *testing.T) *rig {
 	refusals, err := trail.New(trail.Config{Audit: l})
 	require.NoError(t, err)
 	r := &rig{t: t, ledger: l, engine: e, graph: &flaky{PermissionsServiceClient: e.Permissions()}}
+	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Tokens: r, Settled: r.Reload})
+	require.NoError(t, err)
 	r.service, err = admin.New(admin.Config{
-		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: r, Fleet: r,
+		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: r, Fleet: r, Agents: lives,
 		Kinds: connectors.Builtin(), Refusals: refusals,
 	})
 	require.NoError(t, err)
@@ -219,7 +224,7 @@ func TestApplyTwiceChangesNothingTheSecondTime(t *testing.T) {
 	status, plan = r.apply(false, r.acme()...)
 	require.Equal(t, http.StatusOK, status, plan)
 	require.True(t, r.live("ag-1"))
-	require.Len(t, r.auditRows("agent.create"), 1)
+	require.Len(t, r.auditRows("agent.register"), 2, "begin and finish")
 	require.Positive(t, r.reloads)
 	size, err := r.ledger.Audit().Size(t.Context())
 	require.NoError(t, err)
@@ -359,11 +364,24 @@ func TestFreezeAndUnfreezeByReason(t *testing.T) {
 		require.Equal(t, http.StatusOK, status, state)
 		require.Equal(t, "frozen", state["state"])
 		require.False(t, r.live("ag-1"), path)
-		status, _ = r.call(http.MethodPost, path+"/unfreeze", doc{"reason": "another"})
-		require.Equal(t, http.StatusNotFound, status)
+		require.Equal(t, true, state["changed"])
+		_, state = r.call(http.MethodPost, path+"/freeze", doc{"reason": "operator"})
+		require.Equal(t, false, state["changed"])
+		require.Equal(t, "already_frozen", state["information"])
+		status, state = r.call(http.MethodPost, path+"/unfreeze", doc{"reason": "another"})
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, false, state["changed"])
+		require.Equal(t, "frozen_by_other_reason", state["information"])
+		require.Equal(t, []any{"operator"}, state["still_frozen_by"])
+		require.False(t, r.live("ag-1"), path)
 		status, state = r.call(http.MethodPost, path+"/unfreeze", doc{"reason": "operator"})
 		require.Equal(t, http.StatusOK, status)
 		require.Equal(t, "active", state["state"])
+		if strings.Contains(path, "principals") {
+			require.False(t, r.live("ag-1"), "its owner was lost: it does not come back by itself")
+			_, state = r.call(http.MethodPost, agent+"/unfreeze", doc{"reason": "owner_lost"})
+			require.Equal(t, "active", state["state"])
+		}
 		require.True(t, r.live("ag-1"), path)
 	}
 	_, _ = r.call(http.MethodPost, agent+"/freeze", doc{"reason": "operator"})
@@ -378,7 +396,7 @@ func TestFreezeAndUnfreezeByReason(t *testing.T) {
 
 	_, epoch, _, err := r.ledger.Floor(t.Context())
 	require.NoError(t, err)
-	require.EqualValues(t, 6, epoch, "every freeze raised the floor")
+	require.EqualValues(t, 10, epoch, "every freeze raised the floor")
 	status, _ := r.call(http.MethodPost, agent+"/freeze", doc{"reason": ""})
 	require.Equal(t, http.StatusBadRequest, status)
 	status, _ = r.call(http.MethodPost, "/tenants/acme/agents/ag-9/freeze", doc{"reason": "x"})

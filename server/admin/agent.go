@@ -6,9 +6,9 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability/jws"
+	"github.com/agentid-dev/agentid/capability/keyproof"
 	"github.com/agentid-dev/agentid/internal/auditlog"
-	"github.com/agentid-dev/agentid/internal/relate"
-	"github.com/agentid-dev/agentid/schema"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -31,7 +31,7 @@ func (a *Agent) check(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.need(ctx, "principal", &Principal{Header: Header{Kind: KindPrincipal, Tenant: a.Tenant, Name: a.Principal}}); err != nil {
+	if err := a.checkOwner(ctx, w); err != nil {
 		return err
 	}
 	if err := a.checkKey(); err != nil {
@@ -47,21 +47,30 @@ func (a *Agent) check(ctx context.Context, w *world) error {
 	return a.checkChange(ctx, w.s, limit)
 }
 
+// checkOwner refuses a principal or a parent that does not exist. A parent brings its
+// principal.
+func (a *Agent) checkOwner(ctx context.Context, w *world) error {
+	if _, err := ledger.ParseChildKind(a.ChildKind); err != nil {
+		return err //nolint:wrapcheck // names the field
+	}
+	if a.Parent != "" {
+		if _, err := w.need(ctx, "parent", &Agent{Header: Header{Kind: KindAgent, Tenant: a.Tenant, Name: a.Parent}}); err != nil {
+			return err
+		}
+		if a.Principal == "" {
+			return nil
+		}
+	}
+	_, err := w.need(ctx, "principal", &Principal{Header: Header{Kind: KindPrincipal, Tenant: a.Tenant, Name: a.Principal}})
+	return err
+}
+
 func (a *Agent) checkKey() error {
 	if len(a.Key) == 0 {
 		return agentid.Invalidf("key", "is required: the agent's public JWK")
 	}
-	key, err := jws.ParseKey(a.Key)
-	if err != nil {
-		return agentid.Invalidf("key", "want a public Ed25519 or P-256 JWK").WithCause(err)
-	}
-	if err := jws.CheckKey(key, "EdDSA"); err == nil {
-		return nil
-	}
-	if err := jws.CheckKey(key, "ES256"); err != nil {
-		return agentid.Invalidf("key", "want a public Ed25519 or P-256 JWK").WithCause(err)
-	}
-	return nil
+	_, err := keyproof.ParseKey(a.Key)
+	return err //nolint:wrapcheck // names the field
 }
 
 // checkChange judges the expiry of a new agent, and refuses to change one that is
@@ -127,6 +136,12 @@ func (a *Agent) current(ctx context.Context, s *Service) (object, error) {
 	if len(a.Ceiling) == 0 {
 		out.Ceiling = nil
 	}
+	if a.Principal == "" && a.Parent != "" {
+		out.Principal = ""
+	}
+	if a.ChildKind == "" && out.ChildKind == ledger.Attenuated.String() {
+		out.ChildKind = ""
+	}
 	return out, nil
 }
 
@@ -138,57 +153,67 @@ func agentOf(a ledger.Agent) *Agent {
 	if len(a.Ceiling) > 0 {
 		out.Ceiling = a.Ceiling
 	}
+	if !a.Parent.IsZero() {
+		out.Parent, out.ChildKind = a.Parent.Name(), a.Kind.String()
+	}
 	return out
 }
 
+// edges are those of an agent that is there; a spawn makes its own.
 func (a *Agent) edges(ctx context.Context, s *Service) (edges, error) {
-	ref, tenant, err := withTenant(a.name())
+	ref, err := a.name()
 	if err != nil {
 		return edges{}, err
 	}
-	typ, err := agentid.AgentTypeRef(a.Tenant, a.Type)
-	if err != nil {
-		return edges{}, agentid.AsError(err).WithField("type")
+	have, err := s.cfg.Ledger.Agent(ctx, ref)
+	if err != nil || have.State == ledger.AgentSpawning {
+		return edges{}, absent(err)
 	}
-	principal, err := agentid.PrincipalRef(a.Tenant, a.Principal)
-	if err != nil {
-		return edges{}, agentid.AsError(err).WithField("principal")
-	}
-	row := ledger.Agent{State: ledger.AgentActive, Expires: a.Expires}
-	if have, err := s.cfg.Ledger.Agent(ctx, ref); err == nil {
-		row = have
-	} else if absent(err) != nil {
-		return edges{}, err //nolint:wrapcheck // an agentid.Error
-	}
-	enabled := relate.Edge{Resource: ref, Relation: schema.AgentEnabled, Subject: relate.All(schema.TypeAgent), Expires: row.Expires}
-	always := []relate.Edge{
-		{Resource: ref, Relation: schema.AgentTenant, Subject: relate.To(tenant)},
-		{Resource: ref, Relation: schema.AgentType, Subject: relate.To(typ)},
-		{Resource: ref, Relation: schema.AgentPrincipal, Subject: relate.To(principal)},
-		{Resource: ref, Relation: schema.AgentLineage, Subject: relate.To(ref)},
-		{Resource: typ, Relation: schema.AgentTypeInstance, Subject: relate.To(ref)},
-	}
-	if row.State == ledger.AgentRetired || !row.Expires.After(s.cfg.Now()) {
-		return edges{wanted: always, unwanted: []relate.Edge{enabled}}, nil
-	}
-	return s.switched(ctx, ref, always, enabled)
+	set, err := s.cfg.Agents.Edges(ctx, ref)
+	return edges{wanted: set.Wanted, unwanted: set.Unwanted}, err //nolint:wrapcheck // an agentid.Error
 }
 
-func (a *Agent) store(ctx context.Context, s *Service, records ...auditlog.Record) (bool, error) {
+// spec is the agent as it is to be spawned.
+func (a *Agent) spec() (agents.Spec, error) {
+	out := agents.Spec{Tenant: a.Tenant, Name: a.Name, Key: a.Key, Expires: a.Expires, Ceiling: a.Ceiling}
+	var err error
+	if out.Type, err = agentid.AgentTypeRef(a.Tenant, a.Type); err != nil {
+		return out, agentid.AsError(err).WithField("type")
+	}
+	if out.Kind, err = ledger.ParseChildKind(a.ChildKind); err != nil {
+		return out, err //nolint:wrapcheck // names the field
+	}
+	if a.Parent != "" {
+		if out.Parent, err = agentid.AgentRef(a.Tenant, a.Parent); err != nil {
+			return out, agentid.AsError(err).WithField("parent")
+		}
+	}
+	if a.Principal != "" || a.Parent == "" {
+		if out.Principal, err = agentid.PrincipalRef(a.Tenant, a.Principal); err != nil {
+			return out, agentid.AsError(err).WithField("principal")
+		}
+	}
+	return out, nil
+}
+
+// store spawns the agent, or completes a spawn that a crash left open. Both audit
+// themselves; the records of a change that is not one are the caller's.
+func (a *Agent) store(ctx context.Context, s *Service, _ ...auditlog.Record) (bool, error) {
 	ref, err := a.name()
 	if err != nil {
 		return false, err
 	}
-	typ, err := agentid.AgentTypeRef(a.Tenant, a.Type)
-	if err != nil {
-		return false, agentid.AsError(err).WithField("type")
+	have, err := s.cfg.Ledger.Agent(ctx, ref)
+	if err == nil && have.State == ledger.AgentActive {
+		return false, nil
 	}
-	principal, err := agentid.PrincipalRef(a.Tenant, a.Principal)
-	if err != nil {
-		return false, agentid.AsError(err).WithField("principal")
+	if err != nil && absent(err) != nil {
+		return false, err //nolint:wrapcheck // an agentid.Error
 	}
-	_, changed, err := s.cfg.Ledger.PutAgent(ctx, ledger.Agent{
-		Ref: ref, Type: typ, Principal: principal, PublicKey: a.Key, Ceiling: a.Ceiling, Expires: a.Expires,
-	}, records...)
-	return changed, err //nolint:wrapcheck // an agentid.Error
+	spec, err := a.spec()
+	if err != nil {
+		return false, err
+	}
+	_, err = s.cfg.Agents.Spawn(ctx, s.actor(ctx), spec)
+	return err == nil, err //nolint:wrapcheck // an agentid.Error
 }

@@ -151,8 +151,34 @@ func (s *Service) compare(ctx context.Context, objects []object) (Plan, error) {
 		}
 		plan.Changes = append(plan.Changes, c)
 	}
-	slices.SortStableFunc(plan.Changes, func(a, b Change) int { return order[a.Kind] - order[b.Kind] })
+	slices.SortStableFunc(plan.Changes, func(a, b Change) int {
+		if a.Kind == KindAgent && b.Kind == KindAgent {
+			return generation(plan.Changes, a) - generation(plan.Changes, b)
+		}
+		return order[a.Kind] - order[b.Kind]
+	})
 	return plan, nil
+}
+
+// generation is how many ancestors of an agent are declared in the same set: parents
+// are written before their children.
+func generation(all []Change, of Change) int {
+	n := 0
+	for current := of.object; n < len(all); n++ {
+		child, ok := current.(*Agent)
+		if !ok || child.Parent == "" {
+			return n
+		}
+		at := slices.IndexFunc(all, func(c Change) bool {
+			parent, ok := c.object.(*Agent)
+			return ok && parent.Tenant == child.Tenant && parent.Name == child.Parent
+		})
+		if at < 0 {
+			return n
+		}
+		current = all[at].object
+	}
+	return n
 }
 
 // carryOut writes one change: the ledger's row with its audit record, then all edges in
@@ -173,6 +199,11 @@ func (s *Service) carryOut(ctx context.Context, c *Change) error {
 	} else if !changed {
 		if err := s.audit(ctx, record); err != nil { // only edges are missing
 			return err
+		}
+	}
+	if c.Kind == KindAgentType { // a smaller ceiling withdraws tokens
+		if err := s.cfg.Agents.SettleTokens(ctx); err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
 		}
 	}
 	updates, err := s.pending(ctx, wanted)

@@ -2,137 +2,130 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/relations"
 )
-
-// reasonRetired is the reason of the intent behind a retirement.
-const reasonRetired = "retired"
 
 // Freeze takes something out of use for a reason: an agent with its subtree, or a
 // tenant, principal, agent type or connector with everything below it. When it
-// returns, no request that starts afterwards is allowed.
+// returns, no request that starts afterwards is allowed. The agents of a principal are
+// frozen with it, for ledger.ReasonOwnerLost, and stay so when it comes back.
 //
 // The intent comes first, so that a crash at any step is completed by Replay.
-func (s *Service) Freeze(ctx context.Context, ref agentid.Ref, reason string) (State, error) {
-	if reason == "" {
-		return State{}, agentid.Invalidf("reason", "is required")
+func (s *Service) Freeze(ctx context.Context, ref agentid.Ref, reason string) (agents.Change, error) {
+	if ref.Type() == agentid.TypeAgent {
+		return s.cfg.Agents.Freeze(ctx, s.actor(ctx), ref, reason) //nolint:wrapcheck // an agentid.Error
 	}
-	return s.takeAway(ctx, ref, reason, func() error {
+	if reason == "" {
+		return agents.Change{}, agentid.Invalidf("reason", "is required")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.named(ctx, ref)
+	if err != nil {
+		return agents.Change{}, err
+	}
+	before, err := s.reasons(ctx, ref)
+	if err != nil {
+		return agents.Change{}, err
+	}
+	intent := ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)}
+	zookie, err := s.taker().Take(ctx, intent, func() error {
 		_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, administrator(ctx), s.freezeRecord(ctx, "freeze", ref, reason))
 		return err //nolint:wrapcheck // an agentid.Error
+	}, func() (relations.Set, error) {
+		wanted, err := o.edges(ctx, s)
+		return wanted.set(), err
 	})
+	if err != nil {
+		return agents.Change{}, err //nolint:wrapcheck // an agentid.Error
+	}
+	out := agents.Change{Changed: !slices.Contains(before, reason), Zookie: zookie}
+	if !out.Changed {
+		out.Information = agents.InfoAlreadyFrozen
+	}
+	return s.after(ctx, ref, out)
 }
 
-// Retire ends an agent for good.
-func (s *Service) Retire(ctx context.Context, ref agentid.Ref) (State, error) {
-	if ref.Type() != agentid.TypeAgent {
-		return State{}, agentid.Invalidf("agent", "only an agent can be retired")
-	}
-	return s.takeAway(ctx, ref, reasonRetired, func() error {
-		return s.cfg.Ledger.RetireAgent(ctx, ref, s.freezeRecord(ctx, "retire", ref, reasonRetired)) //nolint:wrapcheck // an agentid.Error
-	})
+func (s *Service) after(ctx context.Context, ref agentid.Ref, c agents.Change) (agents.Change, error) {
+	state, err := s.state(ctx, ref)
+	c.State, c.FrozenFor = state.State, state.Reasons
+	return c, err
+}
+
+// actor is the administrator of this request.
+func (s *Service) actor(ctx context.Context) agents.Actor {
+	return agents.Actor{Administrator: administrator(ctx)}
+}
+
+// Retire ends an agent for good, with its subtree.
+func (s *Service) Retire(ctx context.Context, ref agentid.Ref) (agents.Change, error) {
+	return s.cfg.Agents.Retire(ctx, s.actor(ctx), ref) //nolint:wrapcheck // an agentid.Error
 }
 
 func (s *Service) freezeRecord(ctx context.Context, verb string, ref agentid.Ref, reason string) auditlog.Record {
 	r := s.record(ctx, ref.Type()+"."+verb, ref, ref.String())
 	r.Kind = auditlog.Revoke
 	r.Notes["reason"] = reason
-	if ref.Type() == agentid.TypeAgent {
-		r.Agent = ref.String()
-	}
 	return r
 }
 
-// takeAway runs the steps of DESIGN section 6: intent and epoch, the ledger's state, the
-// edge (read back), the floor.
-func (s *Service) takeAway(ctx context.Context, ref agentid.Ref, reason string, change func() error) (State, error) {
+// Unfreeze takes one reason away. What was frozen returns, with its first expiry, when
+// no reason is left and it is not retired. A reason that is not there changes nothing,
+// and the reply says which others there are.
+func (s *Service) Unfreeze(ctx context.Context, ref agentid.Ref, reason string) (agents.Change, error) {
+	if ref.Type() == agentid.TypeAgent {
+		return s.cfg.Agents.Unfreeze(ctx, s.actor(ctx), ref, reason) //nolint:wrapcheck // an agentid.Error
+	}
+	if reason == "" {
+		return agents.Change{}, agentid.Invalidf("reason", "is required")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o, err := s.named(ctx, ref)
 	if err != nil {
-		return State{}, err
+		return agents.Change{}, err
 	}
-	intent, err := s.cfg.Ledger.BeginRevocation(ctx, ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)})
-	if err != nil {
-		return State{}, err //nolint:wrapcheck // an agentid.Error
-	}
-	if err := change(); err != nil {
-		return State{}, err
-	}
-	if err := s.settle(ctx, o, intent); err != nil {
-		return State{}, err
-	}
-	return s.state(ctx, ref)
-}
-
-// errStillThere means that the graph acknowledged a removal and then showed the edge.
-var errStillThere = errors.New("the edge was taken away and is still read")
-
-// settle brings the graph to what the ledger says, reads it back, and raises the floor.
-func (s *Service) settle(ctx context.Context, o object, intent ledger.Revocation) error {
-	wanted, err := o.edges(ctx, s)
-	if err != nil {
-		return err
-	}
-	updates, err := s.pending(ctx, wanted)
-	if err != nil {
-		return err
-	}
-	if len(updates) == 0 { // done before, by an attempt that did not come to the end
-		if updates, err = repeat(wanted); err != nil {
-			return err
+	if ref.Type() == agentid.TypePrincipal {
+		if err := s.cfg.Agents.OwnerBack(ctx, ref); err != nil {
+			return agents.Change{}, err //nolint:wrapcheck // an agentid.Error
 		}
 	}
-	zookie, err := s.writeEdges(ctx, updates)
+	out := agents.Change{Changed: true}
+	left, err := s.cfg.Ledger.RemoveFreeze(ctx, ref, reason, s.freezeRecord(ctx, "unfreeze", ref, reason))
+	if err != nil && agentid.ReasonOf(err) == "freeze_unknown" {
+		out.Changed = false
+		left, err = s.cfg.Ledger.Freezes(ctx, ref)
+	}
 	if err != nil {
-		return err
+		return agents.Change{}, err //nolint:wrapcheck // an agentid.Error
 	}
-	left, err := s.pending(ctx, wanted)
-	if err != nil {
-		return err
+	for _, f := range left {
+		out.StillFrozenBy = append(out.StillFrozenBy, f.Reason)
 	}
-	if len(left) > 0 {
-		return agentid.Unavailable("graph_unavailable", errStillThere)
-	}
-	if err := s.cfg.Ledger.SettleRevocation(ctx, intent.Epoch, zookie); err != nil {
-		return err //nolint:wrapcheck // an agentid.Error
-	}
-	return s.reload(ctx)
-}
-
-// Unfreeze takes one reason away. What was frozen returns, with its first expiry, when
-// no reason is left and it is not retired.
-func (s *Service) Unfreeze(ctx context.Context, ref agentid.Ref, reason string) (State, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o, err := s.named(ctx, ref)
-	if err != nil {
-		return State{}, err
-	}
-	_, err = s.cfg.Ledger.RemoveFreeze(ctx, ref, reason, s.freezeRecord(ctx, "unfreeze", ref, reason))
-	if err != nil {
-		return State{}, err //nolint:wrapcheck // an agentid.Error
+	if !out.Changed && len(left) > 0 {
+		out.Information = agents.InfoOtherReason
 	}
 	wanted, err := o.edges(ctx, s)
 	if err != nil {
-		return State{}, err
+		return agents.Change{}, err
 	}
 	updates, err := s.pending(ctx, wanted)
 	if err != nil {
-		return State{}, err
+		return agents.Change{}, err
 	}
 	if len(updates) > 0 {
 		if _, err := s.writeEdges(ctx, updates); err != nil {
-			return State{}, err
+			return agents.Change{}, err
 		}
 	}
-	return s.state(ctx, ref)
+	return s.after(ctx, ref, out)
 }
 
 // Replay completes the intents on settings and agents that a crash or an outage left
@@ -148,15 +141,27 @@ func (s *Service) Replay(ctx context.Context) error {
 		if intent.Target.Type() == agentid.TypeToken {
 			continue
 		}
-		o, err := s.named(ctx, intent.Target)
-		if err != nil {
-			return fmt.Errorf("replay %s: %w", intent.Target, err)
-		}
-		if err := s.settle(ctx, o, intent); err != nil {
+		if err := s.replay(ctx, intent); err != nil {
 			return fmt.Errorf("replay %s: %w", intent.Target, err)
 		}
 	}
 	return nil
+}
+
+func (s *Service) replay(ctx context.Context, intent ledger.Revocation) error {
+	if intent.Target.Type() == agentid.TypeAgent {
+		return s.cfg.Agents.Replay(ctx, intent) //nolint:wrapcheck // an agentid.Error
+	}
+	o, err := s.named(ctx, intent.Target)
+	if err != nil {
+		return err
+	}
+	wanted, err := o.edges(ctx, s)
+	if err != nil {
+		return err
+	}
+	_, err = s.taker().Settle(ctx, intent, wanted.set())
+	return err //nolint:wrapcheck // an agentid.Error
 }
 
 // named finds what can be frozen: KindNotFound when it is not there.
@@ -210,26 +215,17 @@ func (s *Service) reasons(ctx context.Context, ref agentid.Ref) ([]string, error
 
 // state is what answers say of ref.
 func (s *Service) state(ctx context.Context, ref agentid.Ref) (State, error) {
+	if ref.Type() == agentid.TypeAgent {
+		state, reasons, err := s.cfg.Agents.State(ctx, ref)
+		return State{State: state, Reasons: reasons}, err //nolint:wrapcheck // an agentid.Error
+	}
 	reasons, err := s.reasons(ctx, ref)
 	if err != nil {
 		return State{}, err
 	}
-	out := State{State: "active", Reasons: reasons}
+	out := State{State: agents.StateActive, Reasons: reasons}
 	if len(reasons) > 0 {
-		out.State = "frozen"
-	}
-	if ref.Type() != agentid.TypeAgent {
-		return out, nil
-	}
-	row, err := s.cfg.Ledger.Agent(ctx, ref)
-	if err != nil {
-		return State{}, err //nolint:wrapcheck // an agentid.Error
-	}
-	switch {
-	case row.State != ledger.AgentActive:
-		out.State = "retired"
-	case !row.Expires.After(s.cfg.Now()):
-		out.State = "expired"
+		out.State = agents.StateFrozen
 	}
 	return out, nil
 }

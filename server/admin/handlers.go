@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -211,7 +212,7 @@ func (s *Service) read(r *http.Request, kind, tenant string, p ledger.Page) ([]o
 	}
 }
 
-// agentFilter reads ?type, ?principal and ?state (active or retired).
+// agentFilter reads ?type, ?principal, ?parent and ?state (active or retired).
 func agentFilter(r *http.Request, tenant string, p ledger.Page) (ledger.AgentFilter, error) {
 	f := ledger.AgentFilter{Tenant: tenant, Page: p}
 	q := r.URL.Query()
@@ -224,6 +225,11 @@ func agentFilter(r *http.Request, tenant string, p ledger.Page) (ledger.AgentFil
 	if name := q.Get("principal"); name != "" {
 		if f.Principal, err = agentid.PrincipalRef(tenant, name); err != nil {
 			return f, agentid.AsError(err).WithField("principal")
+		}
+	}
+	if name := q.Get("parent"); name != "" {
+		if f.Parent, err = agentid.AgentRef(tenant, name); err != nil {
+			return f, agentid.AsError(err).WithField("parent")
 		}
 	}
 	switch q.Get("state") {
@@ -348,7 +354,7 @@ func (s *Service) postUnfreeze(kind string) handler {
 	}
 }
 
-func (s *Service) changeState(w http.ResponseWriter, r *http.Request, kind string, change func(context.Context, agentid.Ref, string) (State, error)) error {
+func (s *Service) changeState(w http.ResponseWriter, r *http.Request, kind string, change func(context.Context, agentid.Ref, string) (agents.Change, error)) error {
 	var in reasonOf
 	if err := body(w, r, &in); err != nil {
 		return err
@@ -358,18 +364,6 @@ func (s *Service) changeState(w http.ResponseWriter, r *http.Request, kind strin
 		return err
 	}
 	state, err := change(r.Context(), id, in.Reason)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, state)
-}
-
-func (s *Service) postRetire(w http.ResponseWriter, r *http.Request) error {
-	id, err := ref(r, KindAgent)
-	if err != nil {
-		return err
-	}
-	state, err := s.Retire(r.Context(), id)
 	if err != nil {
 		return err
 	}

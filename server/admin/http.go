@@ -78,6 +78,11 @@ func (s *Service) tenantRoutes(r chi.Router) {
 		}
 	}
 	r.Post(tenant+"/agents/{name}/retire", s.handle(s.postRetire))
+	r.Post(tenant+"/agents/{name}/respawn", s.handle(s.postRespawn))
+	r.Put(tenant+"/agents/{name}/ceiling", s.handle(s.putCeiling))
+	r.Get(tenant+"/agents/{name}/lineage", s.handle(s.getLineage))
+	r.Get(tenant+"/agents/{name}/tree", s.handle(s.getTree(KindAgent)))
+	r.Get(tenant+"/principals/{name}/tree", s.handle(s.getTree(KindPrincipal)))
 	r.Put(tenant+"/connectors/{name}/credential", s.handle(s.putCredential))
 	r.Delete(tenant+"/connectors/{name}/credential", s.handle(s.deleteCredential))
 	r.Get(tenant+"/connectors/{name}/secrets", s.handle(s.listSecrets))

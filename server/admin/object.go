@@ -129,8 +129,10 @@ type Grant struct {
 type Agent struct {
 	Header
 	Type      string          `json:"type"`
-	Principal string          `json:"principal"` // whom it acts for; a service principal when it is autonomous
-	Key       json.RawMessage `json:"key"`       // public JWK: Ed25519 or P-256
+	Principal string          `json:"principal,omitempty"`  // whom it acts for; a service principal when it is autonomous. With a parent: the parent's
+	Parent    string          `json:"parent,omitempty"`     // name of the agent that it is a child of
+	ChildKind string          `json:"child_kind,omitempty"` // "attenuated" (default) or "independent"
+	Key       json.RawMessage `json:"key"`                  // public JWK: Ed25519 or P-256
 	Expires   time.Time       `json:"expires"`
 	Ceiling   json.RawMessage `json:"ceiling,omitempty"` // capabilities that no token of it exceeds
 	State

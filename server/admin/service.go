@@ -13,6 +13,7 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/signer"
 )
@@ -25,7 +26,9 @@ type Config struct {
 	Signer  *signer.Signer
 	Revoker Revoker
 	Fleet   Fleet
-	Kinds   map[string]*connectors.Kind
+	// Agents carries agents through their lives: server.Broker's, so that there is one.
+	Agents *agents.Service
+	Kinds  map[string]*connectors.Kind
 	// Refusals writes refused calls to the audit log.
 	Refusals Refusals
 	// Draining is closed when the server goes down: streams end. It may be nil.
@@ -64,7 +67,7 @@ type Service struct {
 // New checks cfg.
 func New(cfg Config) (*Service, error) {
 	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Schema == nil || cfg.Signer == nil || cfg.Revoker == nil ||
-		cfg.Fleet == nil || cfg.Refusals == nil || len(cfg.Kinds) == 0 {
+		cfg.Fleet == nil || cfg.Agents == nil || cfg.Refusals == nil || len(cfg.Kinds) == 0 {
 		return nil, errors.New("admin: a required part is missing")
 	}
 	if cfg.Logger == nil {

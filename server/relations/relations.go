@@ -63,7 +63,7 @@ func (g Graph) Pending(ctx context.Context, s Set) ([]*v1.RelationshipUpdate, er
 		if err != nil {
 			return nil, fmt.Errorf("compose an edge: %w", err)
 		}
-		have, err := g.one(ctx, update.GetRelationship())
+		have, err := g.One(ctx, update.GetRelationship())
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func (g Graph) Pending(ctx context.Context, s Set) ([]*v1.RelationshipUpdate, er
 		if err != nil {
 			return nil, fmt.Errorf("compose an edge: %w", err)
 		}
-		have, err := g.one(ctx, update.GetRelationship())
+		have, err := g.One(ctx, update.GetRelationship())
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +117,8 @@ func (g Graph) Write(ctx context.Context, updates []*v1.RelationshipUpdate, cond
 	return agentid.Zookie(written.GetWrittenAt().GetToken()), nil
 }
 
-// one finds the edge with r's resource, relation and subject; nil if there is none.
-func (g Graph) one(ctx context.Context, r *v1.Relationship) (*v1.Relationship, error) {
+// One finds the edge with r's resource, relation and subject; nil if there is none.
+func (g Graph) One(ctx context.Context, r *v1.Relationship) (*v1.Relationship, error) {
 	found, err := g.Read(ctx, filter(r), 1)
 	if err != nil || len(found) == 0 {
 		return nil, err
