@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/internal/httperr"
 )
 
@@ -42,20 +42,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, r, agentid.Errorf(agentid.KindInvalid, "body_unreadable", "the request's body ended early").WithCause(err))
 		return
 	}
-	token, err := p.token(r.Context(), r.Method)
-	if err != nil {
-		p.refuse(w, r, err)
-		return
-	}
-	resp, err := p.exchange(r, path, query, body, token)
+	resp, err := p.transport.RoundTrip(p.outgoing(r, path, query, body))
 	if err != nil {
 		p.refuse(w, r, err)
 		return
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusUnauthorized {
-		p.tokens.drop(token.Access)
-	}
 	p.answer(w, r, resp)
 }
 
@@ -93,30 +85,8 @@ func (h *held) reader() io.Reader {
 	return bytes.NewReader(h.whole)
 }
 
-// exchange sends the request, and once more with the nonce that the gateway asks for.
-func (p *Proxy) exchange(r *http.Request, path, query string, body *held, token client.Token) (*http.Response, error) {
-	for attempt := 0; ; attempt++ {
-		req, err := p.outgoing(r, path, query, body, token)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := p.transport.RoundTrip(req)
-		if err != nil {
-			return nil, agentid.Unavailable("gateway_unreachable", err)
-		}
-		p.keepNonce(resp.Header)
-		again := resp.StatusCode == http.StatusUnauthorized && attempt == 0 && body.rest == nil &&
-			strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="use_dpop_nonce"`)
-		if !again {
-			return resp, nil
-		}
-		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection is used again
-		_ = resp.Body.Close()
-	}
-}
-
-// outgoing is a fresh request: the SDK's without its credentials, with ours.
-func (p *Proxy) outgoing(r *http.Request, path, query string, body *held, token client.Token) (*http.Request, error) {
+// outgoing is a fresh request: the SDK's without its credentials.
+func (p *Proxy) outgoing(r *http.Request, path, query string, body *held) *http.Request {
 	req := (&http.Request{
 		Method: r.Method, Host: p.resource.Host, Header: copied(r.Header),
 		URL:        &url.URL{Scheme: p.resource.Scheme, Host: p.resource.Host, Opaque: path, RawQuery: query, ForceQuery: strings.Contains(r.RequestURI, "?")},
@@ -124,6 +94,9 @@ func (p *Proxy) outgoing(r *http.Request, path, query string, body *held, token 
 	}).WithContext(r.Context())
 	if body.length != 0 {
 		req.Body, req.ContentLength = io.NopCloser(body.reader()), body.length
+		if body.rest == nil {
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
+		}
 	}
 	if _, sent := r.Header["User-Agent"]; !sent {
 		req.Header["User-Agent"] = nil // keeps net/http from adding its own
@@ -131,15 +104,7 @@ func (p *Proxy) outgoing(r *http.Request, path, query string, body *held, token 
 	for _, name := range credentials {
 		req.Header.Del(name)
 	}
-	req.Header.Set("Authorization", token.Type+" "+token.Access.Reveal())
-	if token.Type == "DPoP" {
-		proof, err := p.mint.Proof(r.Method, p.resource.Scheme+"://"+p.resource.Host+path, token.Access, p.lastNonce())
-		if err != nil {
-			return nil, err //nolint:wrapcheck // says what failed
-		}
-		req.Header.Set("DPoP", proof)
-	}
-	return req, nil
+	return req
 }
 
 // copied is h without hop-by-hop headers and what Connection names.

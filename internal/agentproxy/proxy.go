@@ -8,11 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/internal/config"
 )
 
@@ -22,8 +21,9 @@ const DefaultMaxReplay = 1 << 20
 
 // Config says what a Proxy forwards, and as whom.
 type Config struct {
-	Agent   *client.Agent
+	Agent   *client.Client
 	Request client.TokenRequest // what to ask tokens for; Resource is required: it is where requests go
+	Source  *client.Source      // where tokens come from; nil: a Source of Request
 	Connect string              // host:port to dial in place of the resource's own; empty: the resource's
 
 	LocalSecret agentid.Secret // when set, the SDK must send it as its API key (Bearer, or Basic user)
@@ -34,23 +34,15 @@ type Config struct {
 
 	Transport http.RoundTripper // nil: a transport of its own
 	Logger    *slog.Logger
-	Now       func() time.Time // nil: time.Now
 }
 
 // Proxy is the http.Handler that an SDK's base URL points at.
 type Proxy struct {
-	mint      minter
-	request   client.TokenRequest
 	resource  *url.URL
 	secret    agentid.Secret
-	perEffect bool
 	maxReplay int64
-	transport http.RoundTripper
+	transport *client.Transport
 	logger    *slog.Logger
-	tokens    *tokens
-
-	mu    sync.Mutex
-	nonce string // the gateway's latest
 }
 
 // New checks the config.
@@ -68,45 +60,24 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.MaxReplay <= 0 {
 		cfg.MaxReplay = DefaultMaxReplay
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	if cfg.Transport == nil {
-		cfg.Transport = transport(cfg.Connect)
+		cfg.Transport = Dial(cfg.Connect)
+	}
+	if cfg.Source == nil {
+		cfg.Source = cfg.Agent.Source(cfg.Request)
+	}
+	if cfg.Minted != nil {
+		cfg.Source.Minted = cfg.Minted
 	}
 	return &Proxy{
-		mint: cfg.source(), request: cfg.Request, resource: resource, secret: cfg.LocalSecret, perEffect: cfg.PerEffect,
-		maxReplay: cfg.MaxReplay, transport: cfg.Transport, logger: cfg.Logger,
-		tokens: &tokens{mint: cfg.source(), req: cfg.Request, now: cfg.Now},
+		resource: resource, secret: cfg.LocalSecret, maxReplay: cfg.MaxReplay, logger: cfg.Logger,
+		transport: &client.Transport{Source: cfg.Source, Base: cfg.Transport, PerEffect: cfg.PerEffect},
 	}, nil
 }
 
-// source is the agent, with Minted told of what it mints.
-func (c Config) source() minter {
-	if c.Minted == nil {
-		return c.Agent
-	}
-	return telling{Agent: c.Agent, minted: c.Minted}
-}
-
-// telling is an agent that tells of each token.
-type telling struct {
-	*client.Agent
-	minted func(client.Token)
-}
-
-// Mint implements minter.
-func (t telling) Mint(ctx context.Context, req client.TokenRequest) (client.Token, error) {
-	token, err := t.Agent.Mint(ctx, req)
-	if err == nil {
-		t.minted(token)
-	}
-	return token, err //nolint:wrapcheck // an agentid.Error or a Refusal
-}
-
-// transport never follows a proxy of the environment, compresses nothing, and dials
-// connect where it is given.
-func transport(connect string) *http.Transport {
+// Dial is a transport that never follows a proxy of the environment, compresses nothing,
+// and dials connect (host:port) where it is given.
+func Dial(connect string) *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -118,14 +89,6 @@ func transport(connect string) *http.Transport {
 		DisableCompression: true, MaxIdleConnsPerHost: 32, IdleConnTimeout: 60 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10,
 	}
-}
-
-// token is the token for one request.
-func (p *Proxy) token(ctx context.Context, method string) (client.Token, error) {
-	if p.perEffect && method != http.MethodGet && method != http.MethodHead {
-		return p.mint.Mint(ctx, p.request) //nolint:wrapcheck // an agentid.Error or a Refusal
-	}
-	return p.tokens.get(ctx)
 }
 
 // admit refuses callers that are not the agent: a browser page that was pointed at
@@ -158,18 +121,4 @@ func (p *Proxy) admit(r *http.Request) error {
 func bearer(header string) (string, bool) {
 	scheme, value, ok := strings.Cut(header, " ")
 	return value, ok && strings.EqualFold(scheme, "bearer")
-}
-
-func (p *Proxy) lastNonce() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.nonce
-}
-
-func (p *Proxy) keepNonce(h http.Header) {
-	if nonce := h.Get("DPoP-Nonce"); nonce != "" {
-		p.mu.Lock()
-		p.nonce = nonce
-		p.mu.Unlock()
-	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/internal/agentproxy"
-	"github.com/agentid-dev/agentid/internal/client"
 	"github.com/agentid-dev/agentid/internal/httpx"
 )
 
@@ -84,11 +84,11 @@ func (u *upstreams) proxy(t *testing.T, change func(*agentproxy.Config)) string 
 	ref, err := agentid.AgentRef("acme", "ag-1")
 	require.NoError(t, err)
 	now := func() time.Time { return u.clock() }
-	agent, err := client.NewAgent(client.AgentConfig{Issuer: u.broker.URL + "/acme", Agent: ref, Key: key, Now: now})
+	agent, err := client.New(client.Config{Issuer: u.broker.URL + "/acme", Agent: ref, Key: key, Now: now})
 	require.NoError(t, err)
 	cfg := agentproxy.Config{
 		Agent: agent, Request: client.TokenRequest{Details: json.RawMessage(`[]`), Resource: u.gateway.URL},
-		Logger: slog.New(slog.DiscardHandler), Now: now,
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&cfg)
@@ -303,7 +303,7 @@ func TestServesOnAUnixSocket(t *testing.T) {
 	require.NoError(t, err)
 	ref, err := agentid.AgentRef("acme", "ag-1")
 	require.NoError(t, err)
-	agent, err := client.NewAgent(client.AgentConfig{Issuer: u.broker.URL, Agent: ref, Key: key})
+	agent, err := client.New(client.Config{Issuer: u.broker.URL, Agent: ref, Key: key})
 	require.NoError(t, err)
 	p, err := agentproxy.New(agentproxy.Config{Agent: agent, Request: client.TokenRequest{Resource: u.gateway.URL}, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)

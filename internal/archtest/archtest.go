@@ -31,24 +31,25 @@ type Room struct {
 	Reason string
 }
 
-// Rooms is the one-way order: agentid, then capability and schema, then federation,
-// connectors and internal, then server and gateway, then cmd.
+// Rooms is the one-way order: agentid, then capability and schema, then client, then
+// federation, connectors and internal, then server and gateway, then cmd.
 func Rooms() []Room {
 	ground := []string{"", "capability", "schema"}
 	middle := append([]string{"internal", "connectors", "federation"}, ground...)
 	return []Room{
 		{Path: "", Only: []string{"std"}, Reason: "the nouns depend on nothing"},
 		{Path: "capability", May: []string{""}, Reason: "what a token means is pure: no I/O, no store, no broker key"},
+		{Path: "client", May: []string{"", "capability"}, Reason: "agents' programs import it: nothing of the server's comes with it"},
 		{Path: "schema", May: []string{""}, Reason: "the schema is data"},
-		{Path: "internal", May: append([]string{"internal", "connectors"}, ground...), Reason: "what both sides share knows neither side"},
+		{Path: "internal", May: append([]string{"internal", "connectors", "client"}, ground...), Reason: "what both sides share knows neither side"},
 		{Path: "connectors", May: append([]string{"internal"}, ground...), Reason: "a connector knows an API, not who enforces it"},
 		{Path: "federation", May: append([]string{"internal"}, ground...), Reason: "a source of identity does not mint"},
 		{Path: "server", May: middle, Reason: "the broker does not enforce: it never imports gateway"},
 		{Path: "gateway", May: middle, Reason: "an enforcer cannot mint: it never imports server"},
-		{Path: "loadtest", May: append([]string{"server", "gateway"}, middle...), Reason: "load is put on the whole"},
-		{Path: "cmd", May: append([]string{"server", "gateway", "loadtest", "deploy"}, middle...), Reason: "all wiring is here"},
-		{Path: "deploy", May: append([]string{"cmd"}, middle...), Reason: "tests of what is shipped"},
-		{Path: "docs", May: ground, Reason: "examples stand alone"},
+		{Path: "loadtest", May: append([]string{"server", "gateway", "client"}, middle...), Reason: "load is put on the whole"},
+		{Path: "cmd", May: append([]string{"server", "gateway", "loadtest", "deploy", "client"}, middle...), Reason: "all wiring is here"},
+		{Path: "deploy", May: append([]string{"cmd", "client"}, middle...), Reason: "tests of what is shipped"},
+		{Path: "docs", May: append([]string{"client"}, ground...), Reason: "examples stand alone"},
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package client speaks to a running AgentID from outside: it mints, introspects and
-// revokes tokens at the broker, and calls the administrative API.
+// Package client calls a running AgentID as those who run it do: an administrator at
+// the administrative API, a resource server at introspection.
 //
-// It owns the agent's side of private_key_jwt and DPoP, the agent's key file, and the
-// reading of refusals. It knows no policy and holds nothing of the server's.
+// It owns their credentials on the way and the reading of streams. The agent's own side
+// is the public package client; it knows no policy and holds nothing of the server's.
 package client

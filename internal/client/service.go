@@ -9,10 +9,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client/refusal"
 )
 
 // Service is a resource server that asks about tokens: client_secret_basic.
@@ -33,14 +35,14 @@ func (s Service) Introspect(ctx context.Context, token agentid.Secret) (json.Raw
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(s.ID), url.QueryEscape(s.Secret.Reveal())) // RFC 6749 section 2.3.1
-	status, _, body, err := exchange(orDefault(s.HTTP), req)
+	answer, err := refusal.Do(orDefault(s.HTTP), req)
 	if err != nil {
 		return nil, err
 	}
-	if status != http.StatusOK {
-		return nil, refusal(status, body)
+	if answer.Status != http.StatusOK {
+		return nil, refusal.Read(answer.Status, answer.Body)
 	}
-	return body, nil
+	return answer.Body, nil
 }
 
 // Admin calls the administrative API.
@@ -70,17 +72,17 @@ func (a Admin) Call(ctx context.Context, method, path string, in, out any) error
 	if c == nil {
 		c = &http.Client{Timeout: 60 * time.Second}
 	}
-	status, _, body, err := exchange(c, req)
+	answer, err := refusal.Do(c, req)
 	if err != nil {
 		return err
 	}
-	if status >= http.StatusBadRequest {
-		return refusal(status, body)
+	if answer.Status >= http.StatusBadRequest {
+		return refusal.Read(answer.Status, answer.Body)
 	}
-	if out == nil || len(body) == 0 {
+	if out == nil || len(answer.Body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(body, out); err != nil {
+	if err := json.Unmarshal(answer.Body, out); err != nil {
 		return fmt.Errorf("the broker's answer: %w", err)
 	}
 	return nil
@@ -102,11 +104,11 @@ func (a Admin) Stream(ctx context.Context, path string, each func(json.RawMessag
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode >= http.StatusBadRequest {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		return refusal(resp.StatusCode, body)
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, refusal.MaxAnswer))
+		return refusal.Read(resp.StatusCode, body)
 	}
 	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, maxAnswer)
+	lines.Buffer(nil, refusal.MaxAnswer)
 	for lines.Scan() {
 		if data := bytes.TrimSpace(lines.Bytes()); len(data) > 0 {
 			if err := each(data); err != nil {
@@ -145,4 +147,21 @@ func orDefault(c *http.Client) *http.Client {
 		return http.DefaultClient
 	}
 	return c
+}
+
+// readTrimmed reads a secret from a file that only its owner may read.
+func readTrimmed(path string) (agentid.Secret, error) {
+	const othersMayRead = 0o077
+	info, err := os.Stat(path)
+	if err != nil {
+		return agentid.Secret{}, fmt.Errorf("credential file: %w", err)
+	}
+	if info.Mode().Perm()&othersMayRead != 0 {
+		return agentid.Secret{}, agentid.Invalidf("credential", "%s: must be readable by its owner only (chmod 600)", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return agentid.Secret{}, fmt.Errorf("credential file: %w", err)
+	}
+	return agentid.NewSecret(strings.TrimSpace(string(data))), nil
 }

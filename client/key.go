@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -99,7 +98,7 @@ func (k Key) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("encode key: %w", err)
 	}
-	return WriteSecretFile(path, append(data, '\n'))
+	return writeNew(path, append(data, '\n'))
 }
 
 // Public is the public JWK, to be registered.
@@ -123,31 +122,12 @@ func (k Key) Algorithm() jose.SignatureAlgorithm { return jose.SignatureAlgorith
 // Format keeps the key out of every print and log.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("key " + k.jwk.KeyID)) }
 
-// sign makes a compact JWS of claims with the given typ; embed puts the public key
-// into the header (DPoP), otherwise its id is there.
-func (k Key) sign(typ string, embed bool, claims any) (string, error) {
-	if k.IsZero() {
-		return "", errors.New("sign: no key")
-	}
-	options := (&jose.SignerOptions{EmbedJWK: embed}).WithType(jose.ContentType(typ))
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.Algorithm(), Key: k.jwk}, options)
-	if err != nil {
-		return "", fmt.Errorf("sign %s: %w", typ, err)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("sign %s: %w", typ, err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("sign %s: %w", typ, err)
-	}
-	return signed.CompactSerialize() //nolint:wrapcheck // cannot fail for a single signature
-}
+// signing is the key as signers take it.
+func (k Key) signing() jose.SigningKey { return jose.SigningKey{Algorithm: k.Algorithm(), Key: k.jwk} }
 
-// WriteSecretFile writes a new file of mode 0600, on disk before it returns. A file
+// writeNew writes a new file of mode 0600, on disk before it returns. A file
 // that exists is an error that wraps fs.ErrExist.
-func WriteSecretFile(path string, data []byte) (err error) {
+func writeNew(path string, data []byte) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, keyFileMode)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists and is not overwritten: %w", path, err)
@@ -164,20 +144,4 @@ func WriteSecretFile(path string, data []byte) (err error) {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return f.Sync() //nolint:wrapcheck // names the file already
-}
-
-// readTrimmed reads a secret from a file that only its owner may read.
-func readTrimmed(path string) (agentid.Secret, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return agentid.Secret{}, fmt.Errorf("credential file: %w", err)
-	}
-	if info.Mode().Perm()&othersMayRead != 0 {
-		return agentid.Secret{}, agentid.Invalidf("credential", "%s: must be readable by its owner only (chmod 600)", path)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return agentid.Secret{}, fmt.Errorf("credential file: %w", err)
-	}
-	return agentid.NewSecret(strings.TrimSpace(string(data))), nil
 }

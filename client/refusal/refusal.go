@@ -1,7 +1,8 @@
-package client
+package refusal
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 
@@ -60,7 +61,8 @@ var kinds = map[int]agentid.Kind{
 	http.StatusServiceUnavailable:    agentid.KindUnavailable,
 }
 
-func refusal(status int, body []byte) *Refusal {
+// Read makes a Refusal of an answer of status 400 or above.
+func Read(status int, body []byte) *Refusal {
 	r := &Refusal{Status: status, Body: body}
 	var text struct {
 		Description string `json:"error_description"`
@@ -80,4 +82,29 @@ func refusal(status int, body []byte) *Refusal {
 		r.Detail = text.Title
 	}
 	return r
+}
+
+// MaxAnswer is how much of an answer is read, in bytes.
+const MaxAnswer = 1 << 20
+
+// Answer is a response that was read to its end.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do sends a request and reads the bounded answer, of whatever status. An error means
+// that the broker was not reached, or broke off: KindUnavailable broker_unreachable.
+func Do(c *http.Client, req *http.Request) (Answer, error) {
+	resp, err := c.Do(req)
+	if err != nil {
+		return Answer{}, agentid.Unavailable("broker_unreachable", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer))
+	if err != nil {
+		return Answer{}, agentid.Unavailable("broker_unreachable", err)
+	}
+	return Answer{resp.StatusCode, resp.Header, body}, nil
 }
