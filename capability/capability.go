@@ -85,7 +85,7 @@ func (c Capability) within(parent Capability, ancestry Ancestry) error {
 	}
 	for _, op := range c.Operations {
 		if !slices.Contains(parent.Operations, op) {
-			return exceeds("actions", "%s is not among its parent's operations", printableOperation(op))
+			return exceeds("actions", "%s is not among its parent's operations, %s", printableOperation(op), Scope([]Capability{parent}))
 		}
 	}
 	return c.Constraints.Within(parent.Constraints)
@@ -95,7 +95,7 @@ func (c Capability) within(parent Capability, ancestry Ancestry) error {
 // an error begins with the child's place: "authorization_details[0].constraints…".
 func Within(children, parents []Capability, ancestry Ancestry) error {
 	for i, child := range children {
-		err := error(exceeds("identifier", "%s is not within any parent", child.Resource))
+		err := error(exceeds("identifier", "%s is not within its parent's %s", child.Resource, resourcesOf(parents)))
 		for _, parent := range parents {
 			found := child.within(parent, ancestry)
 			if found == nil {
@@ -111,6 +111,24 @@ func Within(children, parents []Capability, ancestry Ancestry) error {
 		}
 	}
 	return nil
+}
+
+// resourcesOf names what the parents are for, in a message.
+func resourcesOf(parents []Capability) string {
+	const most = 4
+	var out []string
+	for _, p := range parents {
+		if name := p.Resource.String(); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	if len(out) > most {
+		out = append(out[:most], "…")
+	}
+	if len(out) == 0 {
+		return "nothing"
+	}
+	return strings.Join(out, ", ")
 }
 
 // nearer picks the parent whose refusal tells the caller most.

@@ -45,7 +45,7 @@ func TestMetadata(t *testing.T) {
 				require.Equal(t, issuer+path, doc[member])
 			}
 			require.Equal(t, []any{}, doc["response_types_supported"])
-			require.Equal(t, []any{"client_credentials"}, doc["grant_types_supported"])
+			require.Equal(t, []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, doc["grant_types_supported"])
 			require.Equal(t, []any{"private_key_jwt"}, doc["token_endpoint_auth_methods_supported"])
 			require.Equal(t, []any{"agentid_capability", "agentid_template"}, doc["authorization_details_types_supported"])
 			require.Equal(t, []any{"EdDSA", "ES256"}, doc["dpop_signing_alg_values_supported"])

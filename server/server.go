@@ -24,6 +24,7 @@ import (
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/fleet"
 	"github.com/agentid-dev/agentid/server/introspection"
 	"github.com/agentid-dev/agentid/server/issue"
@@ -156,14 +157,18 @@ func (b *Broker) newEndpoints() error {
 	if err != nil {
 		return err
 	}
-	if b.tokens, err = tokens.New(tokens.Config{
-		Issuers: b.issuers, Clients: clients, Mint: mint, Guard: guard, Trail: b.refusals,
-		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
-	}); err != nil {
-		return err
-	}
 	exact, err := b.verifier(0)
 	if err != nil {
+		return err
+	}
+	subjects, err := exchange.New(exchange.Config{Verifier: exact, Decider: cfg.Decider, Fleet: b.fleet})
+	if err != nil {
+		return err
+	}
+	if b.tokens, err = tokens.New(tokens.Config{
+		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, Guard: guard, Trail: b.refusals,
+		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
+	}); err != nil {
 		return err
 	}
 	if b.introspec, err = introspection.New(introspection.Config{

@@ -26,6 +26,12 @@ import (
 // least this long before it signs.
 const JWKSMaxAge = 5 * time.Minute
 
+// The grants of the token endpoint.
+const (
+	GrantClientCredentials = "client_credentials"                              // RFC 6749 section 4.4: an agent, on its own key
+	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693: a child, from its parent's token
+)
+
 // ParamTenant is the chi URL parameter that holds the tenant.
 const ParamTenant = "tenant"
 
@@ -102,7 +108,7 @@ func (d *Documents) metadata(tenant string) metadata {
 		IntrospectionEndpoint:     issuer + PathIntrospect,
 		RevocationEndpoint:        issuer + PathRevoke,
 		ResponseTypes:             []string{},
-		GrantTypes:                []string{"client_credentials"},
+		GrantTypes:                []string{GrantClientCredentials, GrantTokenExchange},
 		Scopes:                    d.cfg.Scopes,
 		TokenAuthMethods:          []string{"private_key_jwt"},
 		TokenAuthAlgorithms:       d.cfg.ClientAlgorithms,

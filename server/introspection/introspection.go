@@ -104,6 +104,7 @@ type Answer struct {
 	Issuer       string                   `json:"iss,omitempty"`
 	ID           string                   `json:"jti,omitempty"`
 	Actor        *capability.Actor        `json:"act,omitempty"`
+	Lineage      []agentid.Ref            `json:"lineage,omitempty"` // act as a list: the agent, then its ancestors
 	Confirmation *capability.Confirmation `json:"cnf,omitempty"`
 	Details      []capability.Capability  `json:"authorization_details,omitempty"`
 }
@@ -239,7 +240,7 @@ func describe(c capability.Claims) Answer {
 	a := Answer{
 		Active: true, Scope: c.Scope, ClientID: c.ClientID, TokenType: "Bearer",
 		Expiry: c.Expiry.Unix(), IssuedAt: c.IssuedAt.Unix(), Subject: c.Subject, Audience: c.Audience,
-		Issuer: c.Issuer, ID: c.ID, Actor: c.Actor, Details: c.Capabilities,
+		Issuer: c.Issuer, ID: c.ID, Actor: c.Actor, Lineage: c.Lineage(), Details: c.Capabilities,
 	}
 	if !c.NotBefore.IsZero() {
 		a.NotBefore = c.NotBefore.Unix()

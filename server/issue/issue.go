@@ -69,7 +69,10 @@ type Request struct {
 	Resource   string           // the connector's resource URI; empty: the only connector that fits
 	Thumbprint string           // of the key that the agent proved to hold; empty: a Bearer token is asked for
 	Assertion  ledger.Assertion // consumed in the transaction that records the token
-	RequestID  string
+	// Subject is the verified and live token that this one is made from (RFC 8693): one
+	// more bound on everything. Nil: the agent asks with its own key alone.
+	Subject   *capability.Claims
+	RequestID string
 }
 
 // Grant is a token that has been recorded.
@@ -138,11 +141,18 @@ func New(cfg Config) (*Mint, error) {
 //
 //   - KindInvalid with the OAuth codes invalid_authorization_details, invalid_scope,
 //     invalid_target or invalid_dpop_proof, for a request that no policy could allow;
-//   - KindForbidden: agent_expired, ceiling_exceeded, and the reasons of policy.Decide;
+//   - KindInvalid not_a_child, subject_token_revoked, for a Subject that is not acceptable
+//     (invalid_request, RFC 8693 section 2.2.2);
+//   - KindForbidden: agent_expired, ceiling_exceeded, capability_exceeds_parent,
+//     token_too_large, and the reasons of policy.Decide;
 //   - KindUnauthenticated assertion_replayed;
 //   - KindUnavailable when a part is down: no token has left.
 func (m *Mint) Issue(ctx context.Context, req Request) (Grant, error) {
 	if err := checkAgent(req.Agent, m.cfg.Now()); err != nil {
+		return Grant{}, err
+	}
+	req, err := req.below()
+	if err != nil {
 		return Grant{}, err
 	}
 	wanted, err := m.expand(ctx, req)
@@ -157,11 +167,15 @@ func (m *Mint) Issue(ctx context.Context, req Request) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	decided, err := m.decide(ctx, req.Agent, target, capabilities)
+	counters, err := target.delegate(req, capabilities)
 	if err != nil {
 		return Grant{}, err
 	}
-	return m.sign(ctx, req, target, capabilities, decided)
+	decided, err := m.decide(ctx, req, target, capabilities)
+	if err != nil {
+		return Grant{}, err
+	}
+	return m.sign(ctx, req, target, granted{capabilities, counters}, decided)
 }
 
 func checkAgent(a Agent, now time.Time) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -24,14 +25,28 @@ type decided struct {
 	incarnation string
 }
 
+// granted is what a token will say, with the counts that it inherits.
+type granted struct {
+	capabilities []capability.Capability
+	counters     map[string][]capability.Counter
+}
+
 // decide asks policy about every operation of every capability, each at a revision no
 // older than the one before.
-func (m *Mint) decide(ctx context.Context, a Agent, t target, capabilities []capability.Capability) (decided, error) {
+func (m *Mint) decide(ctx context.Context, req Request, t target, capabilities []capability.Capability) (decided, error) {
+	a := req.Agent
 	floor, epoch, incarnation, err := m.cfg.Fleet.Floor(ctx)
 	if err != nil {
 		return decided{}, err
 	}
 	d := decided{zookie: floor, epoch: epoch, incarnation: incarnation}
+	tokens, err := req.tokens()
+	if err != nil {
+		return decided{}, err
+	}
+	if s := req.Subject; s != nil && s.Context.Epoch >= epoch {
+		d.zookie = s.Context.Zookie // decided at the floor or after it
+	}
 	lineage := make([]policy.Member, len(a.Lineage))
 	for i, member := range a.Lineage {
 		lineage[i] = policy.Member{Agent: member.Agent, Attenuated: member.Attenuated}
@@ -48,11 +63,11 @@ func (m *Mint) decide(ctx context.Context, a Agent, t target, capabilities []cap
 			}
 			allowed, err := m.cfg.Decider.Decide(ctx, policy.Question{
 				Stage: policy.StageIssue, Lineage: lineage, Principal: a.Principal, OwnAuthority: a.OwnAuthority,
-				Operation: name, Permission: op.Permission, Barred: op.Barred,
+				Tokens: tokens, Operation: name, Permission: op.Permission, Barred: op.Barred,
 				Resources: resources, Account: t.account, AtLeast: d.zookie,
 			})
 			if err != nil {
-				return decided{}, err
+				return decided{}, req.decisionError(err)
 			}
 			if !allowed.Covers(name, c.Resource) {
 				return decided{}, fmt.Errorf("issue: the decision does not cover %s", name)
@@ -67,9 +82,9 @@ func (m *Mint) decide(ctx context.Context, a Agent, t target, capabilities []cap
 
 // sign makes the token and records it. Nothing that fails here leaves a usable token:
 // before the record is on disk the caller has not seen it.
-func (m *Mint) sign(ctx context.Context, req Request, t target, capabilities []capability.Capability, d decided) (Grant, error) {
+func (m *Mint) sign(ctx context.Context, req Request, t target, g granted, d decided) (Grant, error) {
 	now := m.cfg.Now()
-	claims, err := m.claims(req, t, capabilities, d, now)
+	claims, err := m.claims(req, t, g, d, now)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -85,6 +100,10 @@ func (m *Mint) sign(ctx context.Context, req Request, t target, capabilities []c
 	token, err := capability.Sign(claims, key)
 	if err != nil {
 		return Grant{}, signingError(err)
+	}
+	if len(token) > capability.MaxTokenBytes {
+		return Grant{}, agentid.Errorf(agentid.KindForbidden, "token_too_large", "the token would have %d bytes, at most %d: ask for less",
+			len(token), capability.MaxTokenBytes).WithField("authorization_details")
 	}
 	failpoint.Hit("mint.signed")
 	recorded, err := entry(req, t, claims, d)
@@ -107,7 +126,7 @@ func signingError(err error) error {
 	return agentid.Errorf(agentid.KindInternal, "internal", "internal error").WithCause(fmt.Errorf("sign: %w", err))
 }
 
-func (m *Mint) claims(req Request, t target, capabilities []capability.Capability, d decided, now time.Time) (capability.Claims, error) {
+func (m *Mint) claims(req Request, t target, g granted, d decided, now time.Time) (capability.Claims, error) {
 	expiry, err := m.expiry(req, t, now)
 	if err != nil {
 		return capability.Claims{}, err
@@ -127,23 +146,28 @@ func (m *Mint) claims(req Request, t target, capabilities []capability.Capabilit
 	issued := now.Truncate(time.Second)
 	return capability.Claims{
 		Issuer: req.Issuer, Subject: subject.String(), ClientID: req.Agent.Ref.String(),
-		Audience: t.connector.Resource, ID: httpx.NewID(), Scope: capability.Scope(capabilities),
+		Audience: t.connector.Resource, ID: httpx.NewID(), Scope: capability.Scope(g.capabilities),
 		IssuedAt: issued, NotBefore: issued, Expiry: expiry,
-		Actor: capability.NewActor(lineage), Capabilities: capabilities,
+		Actor: capability.NewActor(lineage), Capabilities: g.capabilities,
 		Confirmation: capability.Confirmation{JKT: req.Thumbprint},
 		Context: capability.Context{
 			Tenant: req.Agent.Ref.Tenant(), AgentType: req.Agent.Type, Principal: req.Agent.Principal,
 			Zookie: d.zookie, Epoch: d.epoch, Incarnation: d.incarnation, PolicyVersion: m.cfg.PolicyVersion(),
 			LineageDigest: capability.LineageDigest(lineage), Attenuated: attenuated, OwnAuthority: req.Agent.OwnAuthority,
+			Chain: req.chain(), Counters: g.counters,
 		},
 	}, nil
 }
 
-// expiry is in whole seconds and never beyond the agent's own. A token that is not bound
-// to a key is given only where the connector allows it, for its shorter life.
+// expiry is in whole seconds and never beyond the agent's own and the Subject's. A token
+// that is not bound to a key is given only where the connector allows it, for its shorter
+// life, and never from one that is bound.
 func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 	life := m.cfg.Lifetime
 	if req.Thumbprint == "" {
+		if req.Subject != nil && !req.Subject.Confirmation.IsZero() {
+			return time.Time{}, agentid.Errorf(agentid.KindInvalid, "dpop_required", "the subject token is bound to a key, so this one must be: send a DPoP proof").WithField("DPoP")
+		}
 		if !t.connector.AllowBearer {
 			return time.Time{}, agentid.Errorf(agentid.KindInvalid, "dpop_required", "this connector takes only tokens that are bound to a key: send a DPoP proof").WithField("DPoP")
 		}
@@ -157,8 +181,11 @@ func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 	if end := req.Agent.Expires.Truncate(time.Second); !req.Agent.Expires.IsZero() && end.Before(expiry) {
 		expiry = end
 	}
+	if req.Subject != nil && req.Subject.Expiry.Before(expiry) {
+		expiry = req.Subject.Expiry
+	}
 	if !now.Before(expiry) {
-		return time.Time{}, agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent expires before a token could be used")
+		return time.Time{}, agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent, or the token that this is made from, expires before a token could be used")
 	}
 	return expiry, nil
 }
@@ -199,10 +226,10 @@ func record(req Request, t target, claims capability.Claims, d decided) auditlog
 	if req.Thumbprint == "" {
 		binding = "bearer"
 	}
-	rec.Notes = map[string]string{
+	maps.Copy(rec.Notes, map[string]string{
 		"binding": binding, "connector": t.connector.Ref.String(),
 		"capabilities": strconv.Itoa(len(claims.Capabilities)), "expires": claims.Expiry.UTC().Format(time.RFC3339),
-	}
+	})
 	return rec
 }
 
@@ -211,6 +238,10 @@ func About(req Request) auditlog.Record {
 	rec := auditlog.Record{
 		Kind: auditlog.Issue, Request: req.RequestID, Tenant: req.Agent.Ref.Tenant(),
 		Principal: req.Agent.Principal.String(), Agent: req.Agent.Ref.String(), AgentType: req.Agent.Type.String(),
+	}
+	rec.Notes = map[string]string{}
+	if req.Subject != nil {
+		rec.Notes["subject_token"] = req.Subject.ID
 	}
 	for _, member := range req.Agent.Lineage {
 		rec.Lineage = append(rec.Lineage, member.Agent.String())

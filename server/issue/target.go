@@ -138,13 +138,16 @@ func oneKind(asked []capability.Capability) (string, error) {
 	return name, nil
 }
 
-// narrow checks what was asked against the manifest, then cuts it down to the scope and
-// to the ceilings of the lineage.
+// narrow checks what was asked against the manifest and against the Subject, then cuts it
+// down to the scope and to the ceilings of the lineage.
 func (t target) narrow(req Request, asked []capability.Capability) ([]capability.Capability, error) {
 	for _, c := range asked {
 		if err := t.check(c); err != nil {
 			return nil, badDetails(err)
 		}
+	}
+	if _, err := t.delegate(req, asked); err != nil {
+		return nil, err
 	}
 	asked, err := scoped(asked, req.Scope)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/internal/httperr"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/server/discovery"
 )
 
 // Bounds on a token request.
@@ -17,20 +18,17 @@ const (
 	maxScope  = 32 // operations
 )
 
-// grantClientCredentials is the grant of an agent that acts on its own key
-// (RFC 6749 section 4.4).
-const grantClientCredentials = "client_credentials"
-
 var formRules = httpx.FormRules{MaxBytes: maxBody, MaxFields: maxFields, Repeatable: []string{"resource", "audience"}}
 
-func checkGrant(form httpx.Form) error {
-	switch form.Get("grant_type") {
-	case grantClientCredentials:
-		return nil
+func grantType(form httpx.Form) (string, error) {
+	switch grant := form.Get("grant_type"); grant {
+	case discovery.GrantClientCredentials, discovery.GrantTokenExchange:
+		return grant, nil
 	case "":
-		return agentid.Invalidf("grant_type", "is missing")
+		return "", agentid.Invalidf("grant_type", "is missing")
 	}
-	return agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes client_credentials").WithField("grant_type")
+	return "", agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes %s and %s",
+		discovery.GrantClientCredentials, discovery.GrantTokenExchange).WithField("grant_type")
 }
 
 // target reads resource (RFC 8707) and audience, its RFC 8693 twin. A token has one
@@ -72,8 +70,13 @@ func scope(form httpx.Form) ([]string, error) {
 	return out, nil
 }
 
-func details(form httpx.Form) (capability.Request, error) {
+// details may be left out of an exchange only: then all that the subject token has is
+// asked for.
+func details(form httpx.Form, grant string) (capability.Request, error) {
 	text := form.Get("authorization_details")
+	if text == "" && grant == discovery.GrantTokenExchange {
+		return capability.Request{}, nil
+	}
 	if text == "" {
 		return capability.Request{}, agentid.Errorf(agentid.KindInvalid, httperr.InvalidAuthorizationDetails,
 			"is missing: a token needs at least one capability or template").WithField("authorization_details")

@@ -2,7 +2,7 @@
 // the bytes of a request to the bytes of an answer, so that no grant can leave one out:
 //
 //	form → grant type → client authentication → rate → proof of possession →
-//	parameters → mint → answer
+//	subject token, in an exchange → parameters → mint → answer
 //
 // What a token may say is decided by package issue; who is calling by clientauth.
 package tokens
@@ -23,6 +23,7 @@ import (
 	"github.com/agentid-dev/agentid/server/agentrate"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/issue"
 	"github.com/agentid-dev/agentid/server/trail"
 )
@@ -40,11 +41,17 @@ type Minter interface {
 	Issue(ctx context.Context, req issue.Request) (issue.Grant, error)
 }
 
+// Subjects is exchange.Subjects: it verifies the subject token of an exchange.
+type Subjects interface {
+	Accept(ctx context.Context, agent issue.Agent, form httpx.Form) (capability.Claims, error)
+}
+
 // Config configures New. Everything without a default is required.
 type Config struct {
 	Issuers   discovery.Issuers
 	Clients   Clients
 	Mint      Minter
+	Subjects  Subjects
 	Guard     *dpop.Guard // nonces and proofs seen, of this process
 	Trail     *trail.Trail
 	PerMinute int              // token requests per agent; default: agentrate.DefaultPerMinute
@@ -60,8 +67,8 @@ type Endpoint struct {
 
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Guard == nil || cfg.Trail == nil {
-		return nil, errors.New("tokens: issuers, clients, mint, guard and trail are required")
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.Guard == nil || cfg.Trail == nil {
+		return nil, errors.New("tokens: issuers, clients, mint, subjects, guard and trail are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -73,17 +80,19 @@ func New(cfg Config) (*Endpoint, error) {
 	return &Endpoint{cfg: cfg, limit: limit}, nil
 }
 
-// response is RFC 6749 section 5.1 with RFC 9396 section 7.
+// response is RFC 6749 section 5.1 with RFC 9396 section 7 and RFC 8693 section 2.2.1.
 type response struct {
 	AccessToken string                  `json:"access_token"`
+	IssuedType  string                  `json:"issued_token_type,omitempty"` // in an exchange
 	TokenType   string                  `json:"token_type"`
 	ExpiresIn   int64                   `json:"expires_in"`
 	Scope       string                  `json:"scope"`
 	Details     []capability.Capability `json:"authorization_details"`
 }
 
-// exchange is one request on its way through the steps.
-type exchange struct {
+// pending is one request on its way through the steps.
+type pending struct {
+	grant   string // grant_type
 	issuer  string // whose endpoint was called
 	tenant  string // "" at the root
 	client  clientauth.Client
@@ -93,30 +102,33 @@ type exchange struct {
 // Token handles one request. Every refusal is in the audit log before it is answered;
 // the error is to be rendered by httperr.OAuth.
 func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request, tenant string) error {
-	x := exchange{issuer: e.cfg.Issuers.Of(tenant), tenant: tenant}
+	x := pending{issuer: e.cfg.Issuers.Of(tenant), tenant: tenant}
 	grant, err := e.run(w, r, &x)
 	if err != nil {
 		e.refused(r.Context(), x, err)
 		return err
 	}
-	tokenType := "DPoP"
-	if grant.Bearer {
-		tokenType = "Bearer"
-	}
-	_ = httpx.WriteJSON(w, http.StatusOK, response{ // the peer is gone: the token is recorded all the same
-		AccessToken: grant.Token, TokenType: tokenType, ExpiresIn: int64(grant.ExpiresIn / time.Second),
+	answer := response{
+		AccessToken: grant.Token, TokenType: "DPoP", ExpiresIn: int64(grant.ExpiresIn / time.Second),
 		Scope: grant.Claims.Scope, Details: grant.Claims.Capabilities,
-	})
+	}
+	if grant.Bearer {
+		answer.TokenType = "Bearer"
+	}
+	if x.grant == discovery.GrantTokenExchange {
+		answer.IssuedType = exchange.TypeAccessToken
+	}
+	_ = httpx.WriteJSON(w, http.StatusOK, answer) // the peer is gone: the token is recorded all the same
 	return nil
 }
 
-func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *exchange) (issue.Grant, error) {
+func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending) (issue.Grant, error) {
 	ctx := r.Context()
 	form, err := httpx.ParseForm(w, r, formRules)
 	if err != nil {
 		return issue.Grant{}, err
 	}
-	if err = checkGrant(form); err != nil {
+	if x.grant, err = grantType(form); err != nil {
 		return issue.Grant{}, err
 	}
 	if x.client, err = e.cfg.Clients.Agent(ctx, x.issuer, r, form); err != nil {
@@ -132,13 +144,20 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *exchange) (iss
 	if x.request.Thumbprint, err = e.proof(w, r, x); err != nil {
 		return issue.Grant{}, err
 	}
+	if x.grant == discovery.GrantTokenExchange {
+		subject, err := e.cfg.Subjects.Accept(ctx, x.client.Agent, form)
+		if err != nil {
+			return issue.Grant{}, err
+		}
+		x.request.Subject = &subject
+	}
 	if x.request.Resource, err = target(form); err != nil {
 		return issue.Grant{}, err
 	}
 	if x.request.Scope, err = scope(form); err != nil {
 		return issue.Grant{}, err
 	}
-	if x.request.Details, err = details(form); err != nil {
+	if x.request.Details, err = details(form, x.grant); err != nil {
 		return issue.Grant{}, err
 	}
 	return e.cfg.Mint.Issue(ctx, x.request)
@@ -147,7 +166,7 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *exchange) (iss
 // proof checks the proof of possession (RFC 9449 section 5) and returns the thumbprint of
 // its key, "" when there is no proof. Tokens are bound to the agent's own key: a proof by
 // another would let whoever stole an assertion bind a token to a key of theirs.
-func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *exchange) (string, error) {
+func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *pending) (string, error) {
 	proofs := r.Header.Values("DPoP")
 	if len(proofs) == 0 {
 		return "", nil
@@ -169,7 +188,7 @@ func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *exchange) (s
 // refused writes the refusal to the audit log. Where the client is known, its assertion
 // is used up in the same transaction: a captured request cannot be tried again. A
 // challenge for a nonce leaves it, because clients answer that with the same assertion.
-func (e *Endpoint) refused(ctx context.Context, x exchange, err error) {
+func (e *Endpoint) refused(ctx context.Context, x pending, err error) {
 	about := auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant}
 	if x.client.Agent.Ref.IsZero() {
 		e.cfg.Trail.Write(ctx, trail.Stranger, about, err)
