@@ -97,7 +97,7 @@ func testFullDisk(t *testing.T, dir string) {
 
 	l = openAt(t, path, key, clock)
 	seen := map[string]bool{}
-	for i, r := range readAll(t, l) {
+	for i, r := range readAll(t, l, 0) {
 		require.Equal(t, int64(i+1), r.Seq)
 		seen[r.Request] = true
 	}
