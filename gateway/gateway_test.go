@@ -100,6 +100,7 @@ func TestMetadataDocument(t *testing.T) {
 	a := w.raw(get("/.well-known/oauth-protected-resource"), http.Header{})
 	require.Equal(t, 200, a.status)
 	require.Contains(t, a.body, `"resource":"`+w.base+`"`)
+	require.Contains(t, a.body, `"resource_name":"stripe"`)
 	require.Contains(t, a.body, `"authorization_servers":["https://id.example.com/acme"]`)
 	require.Contains(t, a.body, `"dpop_bound_access_tokens_required":true`)
 	require.Contains(t, a.body, `"payments:refund"`)

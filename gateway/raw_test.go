@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"regexp"
@@ -187,38 +188,35 @@ func TestStrictRequestsGoThrough(t *testing.T) {
 	require.Empty(t, posts[0].header.Get("Transfer-Encoding"))
 }
 
-// FuzzPathIsTheSameUpstream: for every path that is let through, what policy saw is
-// byte for byte what came to the upstream.
-func FuzzPathIsTheSameUpstream(f *testing.F) {
-	for _, s := range []string{"/v1/customers/cus_1", "/v1/customers/cus_1%2f", "/v1/charges/ch_1?x=1", "/v1/../v1/customers/cus_1", "/v1/customers/cus%5f1", "//", "/v1/refunds/re_1;a", "/v1/customers/cus_1\\x", "/%761/customers/cus_1"} {
-		f.Add(s)
-	}
-	w, token := bearerWorld(f)
-	f.Fuzz(func(t *testing.T, target string) {
-		if strings.ContainsAny(target, "\r\n") || len(target) > 2000 {
-			return
+// TestPathIsTheSameUpstream: for every path that is let through, what policy saw is byte
+// for byte what came to the upstream. gateway/forward fuzzes the same without the graph.
+func TestPathIsTheSameUpstream(t *testing.T) {
+	w, token := bearerWorld(t)
+	good := []string{"/v1/customers/cus_1", "/v1/charges/ch_1", "/v1/payment_intents/pi_1"}
+	odd := []string{"%2f", "%5f", "/", "//", "/.", "/..", ";", "?", "#", "\\", "%00", "%", "%c0%ae", "\u00e9", "%C3%A9", "+", "=", ":", "@", "*", " ", "\t", "~", "x"}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 400 {
+		target := good[i%len(good)]
+		if i >= len(good) {
+			at := random.IntN(len(target) + 1)
+			target = target[:at] + odd[random.IntN(len(odd))] + target[at:]
 		}
 		w.sent.mu <- struct{}{}
 		w.sent.all = nil
 		<-w.sent.mu
 		conn, err := net.Dial("tcp", strings.TrimPrefix(w.base, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		require.NoError(t, err)
 		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nConnection: close\r\n\r\n", target, strings.TrimPrefix(w.base, "http://"), token)
 		first, _ := bufio.NewReader(conn).ReadString('\n')
+		_ = conn.Close()
 		gets := w.sent.of("GET")
 		for _, g := range gets {
-			if !upstreamPath.MatchString(g.uri) {
-				t.Fatalf("sent %q, upstream got %q", target, g.uri)
-			}
+			require.Regexp(t, upstreamPath, g.uri, target)
 		}
-		if strings.HasPrefix(first, "HTTP/1.1 200") && gets[len(gets)-1].uri != strings.TrimPrefix(target, w.base) {
-			t.Fatalf("sent %q, upstream got %q", target, gets[len(gets)-1].uri)
+		if strings.HasPrefix(first, "HTTP/1.1 200") {
+			require.Equal(t, target, gets[len(gets)-1].uri)
 		}
-	})
+	}
 }
 
 var upstreamPath = regexp.MustCompile(`\A/v1/(charges|customers|payment_intents|refunds)/[A-Za-z0-9_]+\z`)

@@ -85,6 +85,7 @@ func Set(h http.Header, c wire.Connector, scopes []string, err error) {
 // metadata is RFC 9728 section 2; what has no value is left out.
 type metadata struct {
 	Resource             string   `json:"resource"`
+	Name                 string   `json:"resource_name"`
 	AuthorizationServers []string `json:"authorization_servers"`
 	ScopesSupported      []string `json:"scopes_supported"`
 	BearerMethods        []string `json:"bearer_methods_supported"`
@@ -97,7 +98,7 @@ type metadata struct {
 // authorization servers.
 func WriteMetadata(w http.ResponseWriter, c wire.Connector, k *connectors.Kind, issuers []string) error {
 	m := metadata{
-		Resource: c.Resource, AuthorizationServers: issuers, BearerMethods: []string{"header"},
+		Resource: c.Resource, Name: c.Ref.Name(), AuthorizationServers: issuers, BearerMethods: []string{"header"},
 		DetailTypes: []string{capability.DetailType}, ProofAlgorithms: ProofAlgorithms, ProofRequired: !c.AllowBearer,
 	}
 	for _, o := range k.Operations() {
