@@ -81,10 +81,30 @@ func (c *compiler) kind() *Kind {
 		forward: c.headers("headers.forward", m.Headers.Forward), refuse: c.headers("headers.refuse", m.Headers.Refuse),
 		respond: c.headers("headers.respond", m.Headers.Respond), resources: map[string][]string{}, operations: map[string]*Operation{},
 	}
+	k.Environment = Environment{
+		BaseURL:     c.environment("environment.base_url", m.Environment.BaseURL),
+		Placeholder: c.environment("environment.placeholder", m.Environment.Placeholder),
+	}
 	for name := range k.forward {
 		c.need(!k.refuse[name], "headers.forward", "%s is also refused", name)
 	}
 	return k
+}
+
+// variable is the name of an environment variable of an SDK's own, such as
+// STRIPE_API_BASE; ownVariables are not an SDK's.
+var (
+	variable     = regexp.MustCompile(`\A[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\z`)
+	ownVariables = []string{"AGENTID_", "LD_", "DYLD_"}
+)
+
+func (c *compiler) environment(path string, names []string) []string {
+	for i, name := range names {
+		own := slices.ContainsFunc(ownVariables, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		c.need(variable.MatchString(name) && !own, path, "%q is not the name of an SDK's variable", name)
+		c.need(!slices.Contains(names[:i], name), path, "%q is listed twice", name)
+	}
+	return slices.Clone(names)
 }
 
 // ownHeaders are those that the gateway itself writes or must never pass on.

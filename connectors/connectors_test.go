@@ -34,6 +34,7 @@ func TestBuiltinPayments(t *testing.T) {
 	require.True(t, k.ForwardsHeader("stripe-version"))
 	require.False(t, k.ForwardsHeader("X-Other"))
 	require.False(t, k.ForwardsHeader("Authorization"))
+	require.Equal(t, connectors.Environment{BaseURL: []string{"STRIPE_API_BASE"}, Placeholder: []string{"STRIPE_API_KEY", "STRIPE_SECRET_KEY"}}, k.Environment)
 }
 
 func TestMatchRefusesWhatIsNotDeclared(t *testing.T) {
@@ -254,6 +255,10 @@ func TestManifestFaultsNameThePath(t *testing.T) {
 		"overlap":             {"path: /v1/customers/{customer}\n    permission", "path: /v1/charges/{customer}\n    permission", "operations"},
 		"second document":     {"kind: payments", "kind: payments\n---\nkind: other", ""},
 		"dialect":             {"dialect: stripe", "dialect: klingon", "dialect"},
+		"loader's variable":   {"base_url: [STRIPE_API_BASE]", "base_url: [LD_PRELOAD]", "environment.base_url"},
+		"our variable":        {"base_url: [STRIPE_API_BASE]", "base_url: [AGENTID_KEY]", "environment.base_url"},
+		"shell's variable":    {"base_url: [STRIPE_API_BASE]", "base_url: [PATH]", "environment.base_url"},
+		"variable twice":      {"placeholder: [STRIPE_API_KEY, STRIPE_SECRET_KEY]", "placeholder: [STRIPE_API_KEY, STRIPE_API_KEY]", "environment.placeholder"},
 		"enum without values": {", values: [duplicate, fraudulent, requested_by_customer]", "", "operations.refund.inputs.reason.values"},
 	} {
 		require.Contains(t, text, c[0], name)

@@ -60,6 +60,13 @@ type Credential struct {
 	Rejected []int  // upstream statuses that mean "this credential is not accepted"
 }
 
+// Environment names the variables that the SDKs of an API read, for a program that is
+// started with a proxy beside it.
+type Environment struct {
+	BaseURL     []string // hold the API's base URL: "STRIPE_API_BASE"
+	Placeholder []string // hold the API's key: they get one that opens nothing
+}
+
 // Kind is one compiled manifest. It does not change after Compile.
 type Kind struct {
 	Name              string // "payments"
@@ -70,6 +77,7 @@ type Kind struct {
 	MaxKeyLength      int    // of the idempotency key, in bytes
 	MaxBody           int64  // bytes
 	MaxParameters     int    // of a form or a query
+	Environment       Environment
 
 	forward, refuse, respond map[string]bool
 	resources                map[string][]string // type → its ancestor types
@@ -150,7 +158,7 @@ func (k *Kind) RefusesHeader(name string) bool { return k.refuse[http.CanonicalH
 // RespondsHeader reports whether a response header reaches the agent.
 func (k *Kind) RespondsHeader(name string) bool { return k.respond[http.CanonicalHeaderKey(name)] }
 
-// Rejected reports whether an upstream status speaks of the connector's credential.
+// RejectedBy reports whether an upstream status speaks of the connector's credential.
 func (c Credential) RejectedBy(status int) bool { return slices.Contains(c.Rejected, status) }
 
 // Match finds the operation of a method and of the decoded segments of a path, with

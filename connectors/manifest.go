@@ -18,6 +18,7 @@ type manifest struct {
 	Idempotency idempotencyYAML             `yaml:"idempotency"`
 	Body        bodyYAML                    `yaml:"body"`
 	Headers     headersYAML                 `yaml:"headers"`
+	Environment environmentYAML             `yaml:"environment"`
 	IDs         map[string]string           `yaml:"ids"`
 	Resources   map[string]resourceTypeYAML `yaml:"resources"`
 	Lookups     map[string]lookupYAML       `yaml:"lookups"`
@@ -44,6 +45,11 @@ type headersYAML struct {
 	Forward []string `yaml:"forward"`
 	Refuse  []string `yaml:"refuse"`
 	Respond []string `yaml:"respond"`
+}
+
+type environmentYAML struct {
+	BaseURL     []string `yaml:"base_url"`
+	Placeholder []string `yaml:"placeholder"`
 }
 
 type resourceTypeYAML struct {
