@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/paysim"
 )
 
@@ -60,7 +61,9 @@ func TestConcurrentRefundsWhileOthersSettleInBetween(t *testing.T) {
 			if r.Method == "POST" {
 				posts.Add(1)
 			}
-			time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond) // an upstream that is slow, unevenly
+			for range rand.IntN(500) { // an upstream that is slow, unevenly
+				runtime.Gosched()
+			}
 		}
 	}})
 	tokens := []string{w.token(nil, w.grant("")), w.token(nil, w.grant(`{"amount":{"at_most_fact":"charge.refundable"}}`))}
@@ -119,10 +122,10 @@ func (w *world) balanced() {
 	w.tb.Helper()
 	open := map[string]int{}
 	for _, r := range w.records() {
-		switch r.Phase {
-		case "begin":
+		if r.Phase == auditlog.Begin {
 			open[r.Request]++
-		case "finish":
+		}
+		if r.Phase == auditlog.Finish {
 			open[r.Request]--
 		}
 	}

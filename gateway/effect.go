@@ -206,7 +206,7 @@ func (g *Gateway) effect(x *exchange, r reserved) error {
 	failpoint.Hit("effect.forwarded")
 	if err != nil {
 		outcome, status := wire.Released, 0
-		if f, ok := errors.AsType[*forward.Failure](err); ok {
+		if f, ok := errors.AsType[*forward.FailureError](err); ok {
 			status = f.Status
 			if !f.NoByte {
 				outcome = wire.Unknown

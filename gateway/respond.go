@@ -70,7 +70,7 @@ func (g *Gateway) refuse(x *exchange, err error) {
 	g.metrics.done(x.record.Operation, httperr.Of(err).Reason)
 	// Asking for a nonce is a step of the protocol, not a refusal (RFC 9449 section 9).
 	if !x.audited && e.Reason != dpop.ReasonUseNonce {
-		if f, ok := errors.AsType[*forward.Failure](err); ok {
+		if f, ok := errors.AsType[*forward.FailureError](err); ok {
 			x.record.UpstreamStatus = f.Status
 		}
 		if x.record.Decision == auditlog.Allow {

@@ -102,22 +102,22 @@ type Response struct {
 	Body   io.ReadCloser
 }
 
-// Failure is an upstream request that gave no usable answer. It unwraps to an
+// FailureError is an upstream request that gave no usable answer. It unwraps to an
 // *agentid.Error: KindUpstream or KindUpstreamTimeout.
-type Failure struct {
+type FailureError struct {
 	Err    error
 	Status int  // of the upstream's answer, 0 when there was none
 	NoByte bool // certainly nothing was sent, or certainly nothing was done
 }
 
 // Error implements error.
-func (f *Failure) Error() string { return f.Err.Error() }
+func (f *FailureError) Error() string { return f.Err.Error() }
 
 // Unwrap gives the agentid.Error.
-func (f *Failure) Unwrap() error { return f.Err }
+func (f *FailureError) Unwrap() error { return f.Err }
 
 // Send forwards a call that was allowed. allowed must cover the operation and the
-// resource and must still be good; else nothing is sent. Errors without a Failure mean
+// resource and must still be good; else nothing is sent. Errors without a FailureError mean
 // the same.
 func (f *Forwarder) Send(ctx context.Context, allowed policy.Allowed, resource agentid.Ref, u Upstream, req Request) (*Response, error) {
 	o := req.Call.Operation
@@ -186,9 +186,9 @@ func (f *Forwarder) Ask(ctx context.Context, u Upstream, path string) (answer []
 	case resp.Status == http.StatusNotFound:
 		return nil, false, nil
 	case resp.Status != http.StatusOK:
-		return nil, false, &Failure{Status: resp.Status, Err: agentid.Errorf(agentid.KindUpstream, "upstream_refused", "the upstream did not answer a lookup")}
+		return nil, false, &FailureError{Status: resp.Status, Err: agentid.Errorf(agentid.KindUpstream, "upstream_refused", "the upstream did not answer a lookup")}
 	case len(answer) > MaxLookup:
-		return nil, false, &Failure{Status: resp.Status, Err: agentid.Errorf(agentid.KindUpstream, "upstream_too_large", "the upstream's answer is too large")}
+		return nil, false, &FailureError{Status: resp.Status, Err: agentid.Errorf(agentid.KindUpstream, "upstream_too_large", "the upstream's answer is too large")}
 	}
 	return answer, true, nil
 }
@@ -221,7 +221,7 @@ func (f *Forwarder) exchange(ctx context.Context, u Upstream, out *http.Request)
 	if u.AllowPrivate {
 		t = f.private
 	}
-	resp, err := t.RoundTrip(out.WithContext(ctx)) //nolint:bodyclose // closed by the caller through Response
+	resp, err := t.RoundTrip(out.WithContext(ctx))
 	if err != nil {
 		return nil, failure(ctx, err, !connected.Load())
 	}
@@ -243,7 +243,7 @@ func (f *Forwarder) exchange(ctx context.Context, u Upstream, out *http.Request)
 // or cannot be scrubbed.
 func usable(u Upstream, resp *http.Response) error {
 	refuse := func(reason, message string, nothingDone bool) error {
-		return &Failure{Status: resp.StatusCode, NoByte: nothingDone, Err: agentid.Errorf(agentid.KindUpstream, reason, "%s", message)}
+		return &FailureError{Status: resp.StatusCode, NoByte: nothingDone, Err: agentid.Errorf(agentid.KindUpstream, reason, "%s", message)}
 	}
 	encoding := resp.Header.Get("Content-Encoding")
 	switch {
@@ -271,5 +271,5 @@ func failure(ctx context.Context, err error, noByte bool) error {
 	case !noByte:
 		e = agentid.Errorf(agentid.KindUpstream, "upstream_failed", "the upstream broke off")
 	}
-	return &Failure{Err: e.WithCause(fmt.Errorf("forward: %w", err)), NoByte: noByte}
+	return &FailureError{Err: e.WithCause(fmt.Errorf("forward: %w", err)), NoByte: noByte}
 }

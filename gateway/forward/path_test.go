@@ -17,6 +17,7 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway/match"
 	"github.com/agentid-dev/agentid/gateway/rawhttp"
+	"github.com/agentid-dev/agentid/internal/httperr"
 )
 
 // FuzzPath: a target goes over a socket through the raw guard, net/http, Normalise,
@@ -43,7 +44,7 @@ func FuzzPath(f *testing.F) {
 	var saw atomic.Pointer[string] // what policy saw
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := pass(forwarder, guard, u, r, &saw); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			httperr.Problem(w, r, err)
 		}
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

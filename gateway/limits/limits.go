@@ -19,9 +19,12 @@ import (
 
 // The defaults, per minute, and the burst that may come at once.
 const (
-	TokenPerMinute, TokenBurst   = 600, 120
-	AgentPerMinute, AgentBurst   = 1200, 240
-	TenantPerMinute, TenantBurst = 60000, 6000
+	TokenPerMinute  = 600
+	TokenBurst      = 120
+	AgentPerMinute  = 1200
+	AgentBurst      = 240
+	TenantPerMinute = 60000
+	TenantBurst     = 6000
 )
 
 // maxKeys bounds the memory of each kind of limit. A key that falls out starts anew.

@@ -264,5 +264,5 @@ func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return c.Conn.SetWriteDeadline(time.Now())
+	return c.SetWriteDeadline(time.Now())
 }
