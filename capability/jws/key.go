@@ -29,10 +29,11 @@ const minRSAExponent = 65537
 // looked at by ParseKey and ParseKeySet: go-jose does not keep it. The error is an
 // *Error with FaultKey.
 func CheckKey(key jose.JSONWebKey, alg jose.SignatureAlgorithm) error {
+	alg, _ = polymorphic(alg)
 	if key.Use != "" && key.Use != "sig" {
 		return faultf(FaultKey, "the key is not for signatures")
 	}
-	if key.Algorithm != "" && key.Algorithm != string(alg) {
+	if own, _ := polymorphic(jose.SignatureAlgorithm(key.Algorithm)); own != "" && own != alg {
 		return faultf(FaultKey, "the key is for another algorithm")
 	}
 	return checkPublic(key.Key, alg)
@@ -66,6 +67,18 @@ var rsaAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512
 
 func asymmetric(alg jose.SignatureAlgorithm) bool {
 	return alg == jose.EdDSA || curves[alg] != nil || slices.Contains(rsaAlgorithms, alg)
+}
+
+// Ed25519 is the fully specified name of what EdDSA means for an Ed25519 key (RFC
+// 9864 section 2.2). Where EdDSA is accepted so is this name.
+const Ed25519 jose.SignatureAlgorithm = "Ed25519"
+
+// polymorphic maps Ed25519 to EdDSA, and says whether it did.
+func polymorphic(alg jose.SignatureAlgorithm) (jose.SignatureAlgorithm, bool) {
+	if alg == Ed25519 {
+		return jose.EdDSA, true
+	}
+	return alg, false
 }
 
 // lowOrder are the encodings of y, without the sign bit, of the points whose order

@@ -126,7 +126,7 @@ func keyFrom(v strictjson.Value) (jose.JSONWebKey, error) {
 	key := jose.JSONWebKey{Key: pub, KeyID: texts["kid"], Algorithm: texts["alg"], Use: texts["use"]}
 	alg := algs[0]
 	if key.Algorithm != "" {
-		alg = jose.SignatureAlgorithm(key.Algorithm)
+		alg, _ = polymorphic(jose.SignatureAlgorithm(key.Algorithm))
 		if !slices.Contains(algs, alg) {
 			return jose.JSONWebKey{}, faultf(FaultKey, "alg of the key does not fit its type")
 		}
