@@ -62,7 +62,7 @@ func (c *Client) Token(ctx context.Context, req TokenRequest) (Token, error) {
 
 // remembered is the Source of a request that was seen before, or a new one.
 func (c *Client) remembered(req TokenRequest) (*Source, error) {
-	details, err := req.details()
+	details, err := req.AuthorizationDetails()
 	if err != nil {
 		return nil, err
 	}

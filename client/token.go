@@ -36,8 +36,9 @@ func Capabilities(capabilities ...capability.Capability) TokenRequest {
 	return TokenRequest{Capabilities: capabilities}
 }
 
-// details are the authorization_details, nil for none.
-func (r TokenRequest) details() (json.RawMessage, error) {
+// AuthorizationDetails is the parameter as it is sent (RFC 9396); nil for none. KindInvalid
+// when Details stands beside what it replaces.
+func (r TokenRequest) AuthorizationDetails() (json.RawMessage, error) {
 	if len(r.Details) > 0 {
 		if len(r.Templates)+len(r.Capabilities) > 0 {
 			return nil, agentid.Invalidf("authorization_details", "give Details, or Templates and Capabilities")
@@ -116,7 +117,7 @@ func (c *Client) Exchange(ctx context.Context, parent Token, req TokenRequest) (
 }
 
 func (c *Client) issue(ctx context.Context, req TokenRequest, form url.Values) (Token, error) {
-	details, err := req.details()
+	details, err := req.AuthorizationDetails()
 	if err != nil {
 		return Token{}, err
 	}

@@ -34,6 +34,11 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// exitError is the exit code of a command that was run, to be passed on.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 // run executes one command line and gives its exit code.
 func run(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
@@ -41,6 +46,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if ended, ok := errors.AsType[exitError](err); ok {
+		return int(ended)
 	}
 	var file *yamlfile.Error
 	if errors.As(err, &file) {
@@ -65,7 +73,8 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 		Example: `  agentid demo                                  # the worked example, in seconds
   agentid serve --config agentid.yaml           # broker and gateway in one process
   agentid apply -f acme.yaml --dry-run          # what would change
-  agentid proxy --agent agent:acme/refunds-1 …  # beside an agent: its SDK, base URL changed`,
+  agentid proxy --agent agent:acme/refunds-1 …  # beside an agent: its SDK, base URL changed
+  agentid run --type refund-agent … -- CMD      # an agent for as long as a command runs`,
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -80,7 +89,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newServe(), newDemo(), newProxy(),
+		newServe(), newDemo(), newProxy(), newRun(),
 		newToken(), newIntrospect(), newRevoke(),
 		newApply(), newTenant(), newPrincipal(), newAgentType(), newAgent(), newConnector(), newTemplate(), newGrant(),
 		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newVersion(),
