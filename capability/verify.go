@@ -87,6 +87,7 @@ var tokenPolicy = jws.Policy{
 	Types:        []string{TokenType, "application/at+jwt"},
 	Algorithms:   SigningAlgorithms(),
 	MaxBytes:     MaxTokenBytes,
+	Depth:        MaxLineage + 4, // act nests once for each agent
 	RequireKeyID: true,
 }
 

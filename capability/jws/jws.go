@@ -31,6 +31,8 @@ type Policy struct {
 	Algorithms []jose.SignatureAlgorithm
 	// MaxBytes bounds the message; zero is DefaultMaxBytes.
 	MaxBytes int
+	// Depth bounds the nesting of the payload; zero is strictjson's default.
+	Depth int
 	// RequireKeyID refuses a header without kid.
 	RequireKeyID bool
 	// EmbeddedKey reads the key from the header's jwk, which is then required, as
@@ -66,7 +68,7 @@ func Parse(compact string, policy Policy) (*Unverified, error) {
 	if err != nil {
 		return nil, err
 	}
-	claims, err := strictjson.Parse(u.payload, strictjson.Limits{})
+	claims, err := strictjson.Parse(u.payload, strictjson.Limits{Depth: policy.Depth})
 	if err != nil {
 		return nil, &Error{Fault: FaultMalformed, Detail: "the payload is not strict JSON", Cause: err}
 	}
