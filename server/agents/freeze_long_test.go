@@ -10,6 +10,7 @@ import (
 
 func TestFreezingARootOfTenThousand(t *testing.T) {
 	w := newWorld(t)
+	limitTenant(ledger.Limits{MaxLive: ledger.CapLive})(w, actor{})
 	wide := w.mustStart("root-wide", "root", "").ref
 	chains := w.plant(wide, "wide", 10_000, 1)
 	t.Logf("wide, 10,000 descendants: frozen in %s, every one refused", w.frozenAtOnce(wide, chains, 1))

@@ -1,5 +1,3 @@
-//go:build failpoint
-
 package agents_test
 
 import (
@@ -7,20 +5,21 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agentid-dev/agentid/internal/failpoint"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
 // killDir is where the child process finds the world that it spawns in.
 const killDir = "AGENTID_KILL_DIR"
 
-// TestKillChild is not a test of its own: the process of TestAKillDuringASpawn.
+// TestKillChild is not a test of its own: the process of TestAKillDuringASpawn, which
+// dies at a failpoint.
 func TestKillChild(t *testing.T) {
 	dir := os.Getenv(killDir)
 	if dir == "" {
@@ -36,6 +35,9 @@ func TestKillChild(t *testing.T) {
 // Killed at any step, the child is wholly there or not at all once the broker has looked,
 // and the slots are as if the answer had been seen.
 func TestAKillDuringASpawn(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "agents.test")
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "failpoint", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
 	for step, there := range map[string]bool{"spawn.reserved": false, "spawn.edges": true, "spawn.active": true} {
 		t.Run(step, func(t *testing.T) {
 			dir, key := t.TempDir(), newPair()
@@ -45,8 +47,8 @@ func TestAKillDuringASpawn(t *testing.T) {
 				limitTenant(ledger.Limits{MaxLive: 2})(w, actor{})
 				w.mustStart("root", "root", "")
 			})
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKillChild$")
-			cmd.Env = append(os.Environ(), killDir+"="+dir, "AGENTID_KILL_KEY="+string(key.public), failpoint.Environment+"="+step)
+			cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestKillChild$")
+			cmd.Env = append(os.Environ(), killDir+"="+dir, "AGENTID_KILL_KEY="+string(key.public), "AGENTID_KILL_AT="+step)
 			out, err := cmd.CombinedOutput()
 			status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 			require.True(t, ok && status.Signaled() && status.Signal() == syscall.SIGKILL, "%v: %s", err, out)
