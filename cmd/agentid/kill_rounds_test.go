@@ -1,0 +1,6 @@
+//go:build !long
+
+package main
+
+// killRounds: twelve steps each.
+const killRounds = 12
