@@ -156,6 +156,20 @@ func TestRefusesAfterCloseAndWhenCancelled(t *testing.T) {
 	require.Equal(t, agentid.KindUnavailable, agentid.KindOf(err))
 }
 
+// TestCancelledCallerDoesNotHarmTheBatch: a context that ends in the middle of a
+// write takes nothing back from anybody.
+func TestCancelledCallerDoesNotHarmTheBatch(t *testing.T) {
+	db := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		cancel()
+		_, err := tx.Exec(ctx, insertEntry, "a")
+		return err
+	}))
+	require.NoError(t, insert(db, "b"))
+	require.Equal(t, 2, count(t, db))
+}
+
 func TestUniqueIsTheCallersError(t *testing.T) {
 	db := open(t, t.TempDir())
 	require.NoError(t, insert(db, "same"))

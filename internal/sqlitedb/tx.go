@@ -71,7 +71,9 @@ func (b *batch) takeBack(w *writer) {
 	}
 }
 
-// Tx is one caller's part of a batch. It must not be kept after fn returns.
+// Tx is one caller's part of a batch. It must not be kept after fn returns. A context
+// that ends stops no statement here: SQLite answers an interrupted write by rolling
+// back everything, the other callers' part too.
 type Tx struct {
 	w    *writer
 	b    *batch
@@ -85,7 +87,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, 
 	if tx.over {
 		return nil, errOver
 	}
-	return tx.w.exec(ctx, query, args...)
+	return tx.w.exec(context.WithoutCancel(ctx), query, args...)
 }
 
 // Query runs a query that sees the writes of this and earlier callers of the batch.
@@ -94,6 +96,7 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 	if tx.over {
 		return nil, errOver
 	}
+	ctx = context.WithoutCancel(ctx)
 	stmt, err := tx.w.stmt(ctx, query)
 	if err != nil {
 		return nil, err
