@@ -1,0 +1,5 @@
+//go:build long
+
+package agents_test
+
+const machineRuns = 1000
