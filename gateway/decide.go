@@ -172,15 +172,6 @@ func (g *Gateway) decide(x *exchange, e effective) (decided, error) {
 	return d, nil
 }
 
-// counted reports whether every capability that permits the call is counted, so that one
-// use must be taken even where nothing is changed.
-func (d decided) counted() bool {
-	return !slices.ContainsFunc(d.grants, func(c capability.Capability) bool {
-		_, limited := c.Constraints.Uses()
-		return !limited
-	})
-}
-
 func (g *Gateway) ask(ctx context.Context, x *exchange, q policy.Question) (policy.Allowed, error) {
 	allowed, err := g.cfg.Decider.Decide(ctx, q)
 	if err != nil {

@@ -84,7 +84,7 @@ func (g *Gateway) run(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if matched.Operation().Effect == connectors.Read && !decided.counted() {
+	if matched.Operation().Effect == connectors.Read {
 		return g.read(x, decided) // 8 to 10
 	}
 	reserved, err := g.reserve(x, decided) // 7. Reserve
