@@ -83,7 +83,7 @@ func (s *site) proxy() string {
 	require.True(s.t, lines.Scan())
 	require.Contains(s.t, lines.Text(), "the proxy is ready")
 	go func() {
-		for lines.Scan() { //nolint:revive // drained
+		for lines.Scan() {
 		}
 	}()
 	return addr

@@ -54,7 +54,7 @@ func newUpstreams(t *testing.T) *upstreams {
 	u.gateway = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var claims map[string]any
-		if sig, err := jose.ParseSigned(r.Header.Get("DPoP"), []jose.SignatureAlgorithm{jose.EdDSA}); err == nil {
+		if sig, err := jose.ParseSignedCompact(r.Header.Get("DPoP"), []jose.SignatureAlgorithm{jose.EdDSA}); err == nil {
 			payload, _ := sig.Verify(sig.Signatures[0].Protected.JSONWebKey)
 			_ = json.Unmarshal(payload, &claims)
 		}

@@ -156,20 +156,16 @@ func (w *walker) list(node ast.Node, t reflect.Type, key string) {
 }
 
 func scalar(node ast.Node, kind reflect.Kind) bool {
-	switch kind {
-	case reflect.String:
-		switch node.(type) {
-		case *ast.StringNode, *ast.LiteralNode:
-			return true
-		}
-	case reflect.Bool:
-		_, ok := node.(*ast.BoolNode)
-		return ok
-	case reflect.Int, reflect.Int64:
-		_, ok := node.(*ast.IntegerNode)
-		return ok
+	switch node.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+		return kind == reflect.String
+	case *ast.BoolNode:
+		return kind == reflect.Bool
+	case *ast.IntegerNode:
+		return kind == reflect.Int || kind == reflect.Int64
+	default:
+		return false
 	}
-	return false
 }
 
 func expected(t reflect.Type) string {

@@ -37,7 +37,7 @@ func (a *Agent) check(ctx context.Context, w *world) error {
 	if err := a.checkKey(); err != nil {
 		return err
 	}
-	if err := w.ceiling(ctx, a.Tenant, a.Ceiling); err != nil {
+	if err := ceiling(a.Tenant, a.Ceiling); err != nil {
 		return err
 	}
 	limit := MaxAgentLife

@@ -36,7 +36,7 @@ func (a *AgentType) check(ctx context.Context, w *world) error {
 	if err := a.checkNames(ctx, w); err != nil {
 		return err
 	}
-	return w.ceiling(ctx, a.Tenant, a.Ceiling)
+	return ceiling(a.Tenant, a.Ceiling)
 }
 
 // checkNames refuses templates and types of children that do not exist.

@@ -89,7 +89,7 @@ func operations(kind *connectors.Kind, connector string, c capability.Capability
 
 // ceiling reads a ceiling: a JSON array of capabilities, each of one of the tenant's
 // connectors.
-func (w *world) ceiling(ctx context.Context, tenant string, raw []byte) error {
+func ceiling(tenant string, raw []byte) error {
 	if len(raw) == 0 {
 		return nil
 	}

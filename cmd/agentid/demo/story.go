@@ -16,6 +16,9 @@ import (
 	"github.com/agentid-dev/agentid/internal/client"
 )
 
+// limit is what each token of the example is for, in cents.
+const limit = 4200
+
 // story is the steps, and what one leaves for the next.
 type story struct {
 	*world
@@ -43,7 +46,7 @@ func refundOf(charge string, amount int64, key string) *stripe.RefundCreateParam
 func (s *story) refund(ctx context.Context) error {
 	s.page.title("A token is minted, and a refund of 42.00 succeeds")
 	var err error
-	if s.sdkA, err = s.sdk(4200, func(t client.Token) { s.token = t }); err != nil {
+	if s.sdkA, err = s.sdk(limit, func(t client.Token) { s.token = t }); err != nil {
 		return err
 	}
 	refund, err := s.sdkA.V1Refunds.Create(ctx, refundOf(charge, 4200, "demo-1"))
@@ -114,14 +117,14 @@ func (s *story) again(ctx context.Context) error {
 	return nil
 }
 
-// fresh is an SDK with a new token.
-func (s *story) fresh(maxAmount int64) (*stripe.Client, error) {
-	return s.sdk(maxAmount, func(t client.Token) { s.token = t })
+// fresh is an SDK with a new token, for one refund of at most 42.00.
+func (s *story) fresh() (*stripe.Client, error) {
+	return s.sdk(limit, func(t client.Token) { s.token = t })
 }
 
 func (s *story) overLimit(ctx context.Context) error {
 	s.page.title("A new token, and a refund over its limit")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
@@ -132,7 +135,7 @@ func (s *story) overLimit(ctx context.Context) error {
 func (s *story) overRefundable(ctx context.Context) error {
 	s.page.title("More than the charge has left")
 	s.page.note("50.00 were paid, 30.00 were given back before: the gateway asks the payments API what is left.")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func (s *story) overRefundable(ctx context.Context) error {
 
 func (s *story) otherCustomer(ctx context.Context) error {
 	s.page.title("Another customer's charge")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
@@ -152,7 +155,7 @@ func (s *story) otherCustomer(ctx context.Context) error {
 
 func (s *story) subscription(ctx context.Context) error {
 	s.page.title("Something that is no refund: modify a subscription")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
@@ -166,7 +169,7 @@ func (s *story) subscription(ctx context.Context) error {
 // stolen sends a good token without the agent's key, in three ways.
 func (s *story) stolen(ctx context.Context) error {
 	s.page.title("The token is stolen, and sent without the agent's key")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
@@ -232,13 +235,13 @@ func (s *story) raw(ctx context.Context, authorization, proof string) (status in
 
 func (s *story) frozen(ctx context.Context) error {
 	s.page.title("The agent is frozen: refused at the next request")
-	c, err := s.fresh(4200)
+	c, err := s.fresh()
 	if err != nil {
 		return err
 	}
 	refund, err := c.V1Refunds.Create(ctx, refundOf(charge, 100, "demo-7"))
 	s.page.expect(err == nil, "before, a refund of 1.00: %s", outcome(refund, err))
-	c, err = s.fresh(4200)
+	c, err = s.fresh()
 	if err != nil {
 		return err
 	}

@@ -29,63 +29,73 @@ type front struct {
 	failed   chan error
 }
 
+// bound is a server with the listener that it is to serve on.
+type bound struct {
+	server   *http.Server
+	listener net.Listener
+	tls      bool // the server does TLS, not the listener
+}
+
 // serve opens all listeners before it serves on any, then starts the background work.
 func (p *Process) serve(ctx context.Context) error {
 	p.front = &front{failed: make(chan error, 1)}
-	brokerHandler, err := p.brokerHandler()
+	all, err := p.bind()
 	if err != nil {
-		return err
-	}
-	gatewayHandler, err := p.observed("gateway", p.gateway)
-	if err != nil {
-		return err
-	}
-	type bound struct {
-		server   *http.Server
-		listener net.Listener
-		tls      bool
-	}
-	var all []bound
-	add := func(s *http.Server, l net.Listener, tlsOn bool) {
-		p.front.servers = append(p.front.servers, s)
-		all = append(all, bound{s, l, tlsOn})
-	}
-	l, err := p.opts.Listen("tcp", p.cfg.Broker.Listen)
-	if err != nil {
-		return fmt.Errorf("broker.listen: %w", err)
-	}
-	p.front.broker = l.Addr()
-	s := httpx.NewServer("", brokerHandler, p.component("broker"))
-	if s.TLSConfig, err = tlsConfig("broker.tls", p.cfg.Broker.TLS); err != nil {
-		return errors.Join(err, l.Close())
-	}
-	add(s, l, s.TLSConfig != nil)
-	for i, addr := range p.cfg.Gateway.Listen {
-		l, err := p.gatewayListener(addr)
-		if err != nil {
-			return fmt.Errorf("gateway.listen[%d]: %w", i, err)
+		for _, b := range all {
+			err = errors.Join(err, b.listener.Close())
 		}
-		p.front.gateways = append(p.front.gateways, l.Addr())
-		s := p.gateway.Server("")
-		s.Handler = gatewayHandler
-		add(s, l, false)
-	}
-	if addr := p.cfg.Telemetry.MetricsListen; addr != "" {
-		l, err := p.opts.Listen("tcp", addr)
-		if err != nil {
-			return fmt.Errorf("telemetry.metrics_listen: %w", err)
-		}
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", observe.MetricsHandler(p.registry, p.component("metrics")))
-		add(httpx.NewServer("", mux, p.component("metrics")), l, false)
+		return err
 	}
 	for _, b := range all {
+		p.front.servers = append(p.front.servers, b.server)
 		go p.run(b.server, b.listener, b.tls)
 	}
 	p.background(ctx)
 	p.opts.Logger.InfoContext(ctx, "agentid is ready", "broker", p.front.broker.String(),
 		"gateways", p.GatewayAddrs(), "issuer", p.cfg.Broker.URL, observe.KeyVersion, p.opts.Version)
 	return nil
+}
+
+// bind opens the listeners. With an error it gives those that are open.
+func (p *Process) bind() (all []bound, err error) {
+	brokerHandler, err := p.brokerHandler()
+	if err != nil {
+		return nil, err
+	}
+	gatewayHandler, err := p.observed("gateway", p.gateway)
+	if err != nil {
+		return nil, err
+	}
+	s := httpx.NewServer("", brokerHandler, p.component("broker"))
+	if s.TLSConfig, err = tlsConfig("broker.tls", p.cfg.Broker.TLS); err != nil {
+		return nil, err
+	}
+	l, err := p.opts.Listen("tcp", p.cfg.Broker.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("broker.listen: %w", err)
+	}
+	p.front.broker = l.Addr()
+	all = append(all, bound{s, l, s.TLSConfig != nil})
+	for i, addr := range p.cfg.Gateway.Listen {
+		l, err := p.gatewayListener(addr)
+		if err != nil {
+			return all, fmt.Errorf("gateway.listen[%d]: %w", i, err)
+		}
+		p.front.gateways = append(p.front.gateways, l.Addr())
+		s := p.gateway.Server("")
+		s.Handler = gatewayHandler
+		all = append(all, bound{server: s, listener: l})
+	}
+	if addr := p.cfg.Telemetry.MetricsListen; addr != "" {
+		l, err := p.opts.Listen("tcp", addr)
+		if err != nil {
+			return all, fmt.Errorf("telemetry.metrics_listen: %w", err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", observe.MetricsHandler(p.registry, p.component("metrics")))
+		all = append(all, bound{server: httpx.NewServer("", mux, p.component("metrics")), listener: l})
+	}
+	return all, nil
 }
 
 // gatewayListener refuses, below net/http, what net/http would repair. Over TLS the
