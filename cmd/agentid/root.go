@@ -90,7 +90,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newServe(), newDemo(), newProxy(), newRun(),
-		newToken(), newIntrospect(), newRevoke(),
+		newToken(), newIntrospect(), newLineage(), newRevoke(),
 		newApply(), newTenant(), newPrincipal(), newAgentType(), newAgent(), newConnector(), newTemplate(), newGrant(),
 		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newVersion(),
 	)
