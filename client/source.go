@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-
-	"github.com/agentid-dev/agentid"
 )
 
 const (
@@ -106,7 +104,7 @@ func (s *Source) Token(ctx context.Context) (Token, error) {
 		if r.Err == nil {
 			return r.Val.(Token), nil //nolint:forcetypeassert // renew gives no other
 		}
-		if !current.Access.IsZero() && agentid.KindOf(r.Err) == agentid.KindUnavailable && now.Before(current.Expires) {
+		if !current.Access.IsZero() && unknown(r.Err) && now.Before(current.Expires) {
 			return current, nil
 		}
 		return Token{}, r.Err //nolint:wrapcheck // an agentid.Error or a Refusal
