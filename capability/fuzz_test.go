@@ -2,7 +2,11 @@ package capability
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability/strictjson"
 )
 
 func FuzzParseConstraints(f *testing.F) {
@@ -91,6 +95,58 @@ func FuzzExpand(f *testing.F) {
 		}
 		if n, limited := c.Constraints.Uses(); !limited || n != 1 {
 			t.Fatalf("%s", mustJSON(c))
+		}
+	})
+}
+
+// FuzzLineageClaims: whatever a payload says, it is refused, or is claims that hold together and
+// read back as they are written.
+func FuzzLineageClaims(f *testing.F) {
+	c := delegated(f)
+	f.Add([]byte(mustJSON(c)))
+	for _, edit := range []func(*Claims){
+		func(c *Claims) { c.Context.Chain = nil },
+		func(c *Claims) { c.Context.Counters = nil },
+		func(c *Claims) { c.Context.Attenuated = c.Lineage() },
+		func(c *Claims) { c.Actor = c.Actor.Actor },
+		func(c *Claims) { c.Context.Chain = []string{c.ID} },
+	} {
+		c := delegated(f)
+		edit(&c)
+		f.Add([]byte(mustJSON(c)))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		v, err := strictjson.Parse(payload, strictjson.Limits{Depth: tokenPolicy.Depth, Bytes: MaxTokenBytes})
+		if err != nil || v.Kind() != strictjson.Object {
+			return
+		}
+		c, err := claimsFrom(v)
+		if err != nil {
+			if agentid.KindOf(err) != agentid.KindInvalid {
+				t.Fatalf("%v is not KindInvalid", err)
+			}
+			return
+		}
+		if len(c.Context.Chain) >= len(c.Lineage()) {
+			t.Fatalf("a chain of %d below %d agents", len(c.Context.Chain), len(c.Lineage()))
+		}
+		for _, held := range c.Capabilities {
+			counts := c.Counts(held)
+			if most, limited := held.Constraints.Uses(); limited != (len(counts) > 0) || limited && counts[0].Max != most {
+				t.Fatalf("%v counted as %v", held, counts)
+			}
+			for _, count := range counts[min(1, len(counts)):] {
+				if !slices.Contains(c.Context.Chain, count.Token) || count.Max < counts[0].Max {
+					t.Fatalf("%v in a chain %v", count, c.Context.Chain)
+				}
+			}
+		}
+		again, err := strictjson.Parse([]byte(mustJSON(c)), strictjson.Limits{Depth: tokenPolicy.Depth, Bytes: 4 * MaxTokenBytes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := claimsFrom(again); err != nil || mustJSON(back) != mustJSON(c) {
+			t.Fatalf("%s\n%s\n%v", mustJSON(c), mustJSON(back), err)
 		}
 	})
 }
