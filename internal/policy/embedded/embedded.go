@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"github.com/authzed/spicedb/pkg/datalayer"
@@ -46,6 +47,7 @@ type Checker struct {
 	datastore   datastore.Datastore
 	permissions *spicedb.Permissions
 	parallel    int
+	shape       atomic.Pointer[shape] // of the newest schema seen
 }
 
 var _ policy.Checker = (*Checker)(nil)
@@ -87,7 +89,7 @@ func (c *Checker) CheckBulk(ctx context.Context, atLeast agentid.Zookie, checks 
 	if err != nil {
 		return "", nil, fmt.Errorf("name the revision: %w", err)
 	}
-	answers, err := c.ask(context.WithValue(ctx, pinKey{}, head), checks)
+	answers, err := c.ask(ctx, head, checks)
 	if err != nil {
 		return "", nil, err
 	}
@@ -114,21 +116,34 @@ func (c *Checker) honour(atLeast agentid.Zookie, head datastore.Revision) error 
 	return nil
 }
 
-// ask runs the groups of a bulk side by side. A check that fails fails the bulk: one
-// unanswered check denies anyway.
-func (c *Checker) ask(ctx context.Context, checks []policy.Check) ([]policy.Answer, error) {
+// ask answers what the rows of the resources settle, and runs the other groups of a
+// bulk side by side. A check that fails fails the bulk: one unanswered check denies
+// anyway.
+func (c *Checker) ask(ctx context.Context, head datastore.RevisionWithSchemaHash, checks []policy.Check) ([]policy.Answer, error) {
+	lineage := lineageOf(checks)
+	shape, err := c.shapeAt(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.readAhead(ctx, head.Revision, checks, lineage)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithValue(ctx, pinKey{}, &pin{head: head, rows: rows})
 	answers := make([]policy.Answer, len(checks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.parallel)
-	lineage := lineageOf(checks)
 	if lineage.size() > 1 {
 		group.Go(func() error { return c.askLineage(ctx, lineage, checks, answers) })
 	}
 	for i := range checks {
-		if lineage.size() > 1 && lineage.holds(i) {
-			continue
+		switch {
+		case lineage.size() > 1 && lineage.holds(i):
+		case rows.hopeless(shape, checks[i]):
+			answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictNo}
+		default:
+			group.Go(func() error { return c.askOne(ctx, checks[i], &answers[i]) })
 		}
-		group.Go(func() error { return c.askOne(ctx, checks[i], &answers[i]) })
 	}
 	return answers, group.Wait()
 }
@@ -158,18 +173,29 @@ func verdict(r spicedb.CheckResult) policy.Verdict {
 	}
 }
 
-// pinKey holds the revision of one bulk. It travels in the context because that is all
+// pinKey holds the pin of one bulk. It travels in the context because that is all
 // that pkg/embedded hands to its datastore; nothing outside this package sees it.
 type pinKey struct{}
+
+// pin is the revision of one bulk, and what was read of it; rows may be nil.
+type pin struct {
+	head datastore.RevisionWithSchemaHash
+	rows *rows
+}
 
 // pinned is a datastore whose head is the revision of the bulk that asks.
 type pinned struct{ datastore.Datastore }
 
 // HeadRevision implements datastore.Datastore.
 func (p pinned) HeadRevision(ctx context.Context) (datastore.RevisionWithSchemaHash, error) {
-	at, ok := ctx.Value(pinKey{}).(datastore.RevisionWithSchemaHash)
+	at, ok := ctx.Value(pinKey{}).(*pin)
 	if !ok {
 		return datastore.RevisionWithSchemaHash{}, errors.New("embedded: no revision is pinned")
 	}
-	return at, nil
+	return at.head, nil
+}
+
+// SnapshotReader implements datastore.Datastore.
+func (p pinned) SnapshotReader(at datastore.Revision) datastore.Reader {
+	return reader{p.Datastore.SnapshotReader(at), at}
 }

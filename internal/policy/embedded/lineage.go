@@ -72,7 +72,7 @@ func (c *Checker) askLineage(ctx context.Context, l lineage, checks []policy.Che
 // coversAll reports whether the lineage edges of the first agent, at the bulk's
 // revision, name every agent of the run.
 func (c *Checker) coversAll(ctx context.Context, run []policy.Check) (bool, error) {
-	at, ok := ctx.Value(pinKey{}).(datastore.RevisionWithSchemaHash)
+	at, ok := ctx.Value(pinKey{}).(*pin)
 	if !ok {
 		return false, errors.New("embedded: no revision is pinned")
 	}
@@ -80,7 +80,7 @@ func (c *Checker) coversAll(ctx context.Context, run []policy.Check) (bool, erro
 	for _, check := range run {
 		wanted[check.Resource.ObjectID()] = true
 	}
-	edges, err := c.datastore.SnapshotReader(at.Revision).QueryRelationships(ctx, datastore.RelationshipsFilter{
+	edges, err := c.datastore.SnapshotReader(at.head.Revision).QueryRelationships(ctx, datastore.RelationshipsFilter{
 		OptionalResourceType:     schema.TypeAgent,
 		OptionalResourceIds:      []string{run[0].Resource.ObjectID()},
 		OptionalResourceRelation: schema.AgentLineage,

@@ -1,0 +1,128 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/authzed/spicedb/pkg/datastore"
+	core "github.com/authzed/spicedb/pkg/proto/core/v1"
+)
+
+// shape says of a compiled schema which relations of its own type a permission is made
+// of, through other permissions of the type too. A resource without a relationship in
+// any of them has the permission for no one: every leaf of the expression is a direct
+// relation or the tupleset of an arrow, all of them are empty, and a union, an
+// intersection, an exclusion and an arrow over what is empty are empty. The keyword
+// `self` is the exception, and a permission that holds it, or anything that is not named
+// here, is left out: it is asked in full.
+type shape struct {
+	hash    string
+	of      map[string]map[string][]string // type, permission: its relations
+	subject map[string]bool                // the types
+}
+
+// shapeAt is the shape of the schema at a revision; nil where it cannot be told.
+func (c *Checker) shapeAt(ctx context.Context, at datastore.RevisionWithSchemaHash) (*shape, error) {
+	if at.SchemaHash == "" {
+		return nil, nil
+	}
+	if s := c.shape.Load(); s != nil && s.hash == at.SchemaHash {
+		return s, nil
+	}
+	stored, err := c.datastore.SnapshotReader(at.Revision).ReadStoredSchema(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema: %w", err)
+	}
+	v1 := stored.Get().GetV1()
+	if v1.GetSchemaHash() != at.SchemaHash {
+		return nil, nil
+	}
+	s := shapeOf(at.SchemaHash, v1.GetNamespaceDefinitions())
+	c.shape.Store(s)
+	return s, nil
+}
+
+func shapeOf(hash string, types map[string]*core.NamespaceDefinition) *shape {
+	s := &shape{hash: hash, of: make(map[string]map[string][]string, len(types)), subject: make(map[string]bool, len(types))}
+	for name, def := range types {
+		s.subject[name] = true
+		relations := make(map[string]*core.Relation, len(def.GetRelation()))
+		for _, r := range def.GetRelation() {
+			relations[r.GetName()] = r
+		}
+		s.of[name] = make(map[string][]string, len(relations))
+		for permission := range relations {
+			w := walker{relations: relations, seen: map[string]bool{}}
+			if w.relation(permission) {
+				s.of[name][permission] = w.found
+			}
+		}
+	}
+	return s
+}
+
+// walker collects the relations below one permission.
+type walker struct {
+	relations map[string]*core.Relation
+	seen      map[string]bool
+	found     []string
+}
+
+func (w *walker) relation(name string) bool {
+	r, ok := w.relations[name]
+	if !ok {
+		return false
+	}
+	if w.seen[name] {
+		return true
+	}
+	w.seen[name] = true
+	if r.GetUsersetRewrite() == nil {
+		w.found = append(w.found, name)
+		return true
+	}
+	return w.rewrite(name, r.GetUsersetRewrite())
+}
+
+func (w *walker) rewrite(of string, r *core.UsersetRewrite) bool {
+	var set *core.SetOperation
+	switch op := r.GetRewriteOperation().(type) {
+	case *core.UsersetRewrite_Union:
+		set = op.Union
+	case *core.UsersetRewrite_Intersection:
+		set = op.Intersection
+	case *core.UsersetRewrite_Exclusion:
+		set = op.Exclusion
+	default:
+		return false
+	}
+	if len(set.GetChild()) == 0 {
+		return false
+	}
+	for _, child := range set.GetChild() {
+		if !w.child(of, child) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *walker) child(of string, child *core.SetOperation_Child) bool {
+	switch c := child.GetChildType().(type) {
+	case *core.SetOperation_Child_XThis:
+		w.found = append(w.found, of)
+		return true
+	case *core.SetOperation_Child_XNil:
+		return true
+	case *core.SetOperation_Child_ComputedUserset:
+		return w.relation(c.ComputedUserset.GetRelation())
+	case *core.SetOperation_Child_TupleToUserset:
+		return w.relation(c.TupleToUserset.GetTupleset().GetRelation())
+	case *core.SetOperation_Child_FunctionedTupleToUserset:
+		return w.relation(c.FunctionedTupleToUserset.GetTupleset().GetRelation())
+	case *core.SetOperation_Child_UsersetRewrite:
+		return w.rewrite(of, c.UsersetRewrite)
+	default:
+		return false
+	}
+}
