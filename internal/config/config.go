@@ -123,11 +123,14 @@ func (c Config) OwnSealKey() bool {
 	return c.SealKey == Reference{scheme: schemeFile, target: filepath.Join(c.DataDir, sealKeyFile)}
 }
 
-const sealKeyFile = "seal.key"
+const (
+	defaultDataDir = "agentid-data"
+	sealKeyFile    = "seal.key"
+)
 
 // fill puts the named defaults where the file is silent.
 func (c *Config) fill() {
-	set(&c.DataDir, "agentid-data")
+	set(&c.DataDir, defaultDataDir)
 	set(&c.Broker.Listen, DefaultBrokerListen)
 	set(&c.Broker.URL, DefaultBrokerURL)
 	if len(c.Gateway.Listen) == 0 {
@@ -182,6 +185,7 @@ func Parse(file string, data []byte) (Config, error) {
 		}
 		place = docs[0].Problem
 	}
+	set(&c.DataDir, defaultDataDir)
 	c.resolve(filepath.Dir(file))
 	c.fill()
 	var problems []yamlfile.Problem

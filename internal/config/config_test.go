@@ -64,6 +64,7 @@ func TestEmptyFileIsTheDefault(t *testing.T) {
 	c, err := config.Parse("/x/agentid.yaml", nil)
 	require.NoError(t, err)
 	require.Equal(t, config.DefaultBrokerURL, c.Broker.URL)
+	require.Equal(t, "/x/agentid-data", c.DataDir, "beside the file")
 	require.Equal(t, "embedded", c.Graph.Mode)
 	require.Empty(t, config.Default("/y").Validate())
 }
