@@ -26,28 +26,6 @@ import (
 	declared "github.com/agentid-dev/agentid/server/admin"
 )
 
-// family is what the example tenant gets beside acme.yaml: agents that spawn agents.
-const family = `kind: agent_type
-tenant: acme
-name: planner
-display: Plans, and hands work on
-launchers: [alice]
-children: [refund-agent]
-max_children: 3
----
-kind: grant
-resource: payments_account:acme/stripe
-relation: refunder
-subject: agent_type:acme/planner
-caveat: payments_limit
-context: { max_amount: 10000, currencies: [usd] }
----
-kind: grant
-resource: payments_account:acme/stripe
-relation: reader
-subject: agent_type:acme/planner
-`
-
 // world is a real broker and gateway, and the payments simulator behind them.
 type world struct {
 	Issuer   string
@@ -101,7 +79,7 @@ func started(ctx context.Context) (w *world, err error) {
 	if err != nil {
 		return w, err
 	}
-	return w, w.apply(ctx, text+"---\n"+family)
+	return w, w.apply(ctx, text+"---\n"+examples.Lineage())
 }
 
 func (w *world) apply(ctx context.Context, text string) error {

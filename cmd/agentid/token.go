@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client"
+	"github.com/agentid-dev/agentid/internal/config"
 )
 
 func newToken() *cobra.Command {
@@ -17,29 +19,45 @@ func newToken() *cobra.Command {
 		out    printer
 		bearer bool
 		raw    bool
+		from   string
 	)
 	cmd := &cobra.Command{
 		Use: "token", Short: "Mint a token as an agent and show its claims", Args: cobra.NoArgs,
 		Long: `Mint a capability token with the agent's own key, by a template's name and arguments
 or by authorization_details, and print its claims. The token is bound to the key (DPoP):
-it is of no use to anybody else. With --raw the token itself is printed.`,
+it is of no use to anybody else. With --raw the token itself is printed.
+
+With --from the token is made from the parent's (RFC 8693): within its capabilities and its
+life. All of them, when neither --template nor --details names less.`,
 		Example: `  agentid token --agent agent:acme/refunds-1 --key agent.key \
       --template refund-customer --arg customer=cus_123 --arg max_amount=4200
-  agentid token --agent agent:acme/refunds-1 --key agent.key --details @details.json --raw`,
+  agentid token --agent agent:acme/refunds-1 --key agent.key --details @details.json --raw
+  agentid token --agent agent:acme/reader-1 --key reader-1.key --from file:planner.token`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
-			req, err := id.request()
+			parent, err := parentToken(from)
 			if err != nil {
 				return err
+			}
+			req := client.TokenRequest{Resource: id.resource}
+			if from == "" || id.template != "" || id.details != "" {
+				if req, err = id.request(); err != nil {
+					return err
+				}
 			}
 			req.Bearer = bearer
 			agent, err := id.client()
 			if err != nil {
 				return err
 			}
-			token, err := agent.Mint(cmd.Context(), req)
+			var token client.Token
+			if from == "" {
+				token, err = agent.Mint(cmd.Context(), req)
+			} else {
+				token, err = agent.Exchange(cmd.Context(), parent, req)
+			}
 			if err != nil {
 				return err //nolint:wrapcheck // a Refusal says it all
 			}
@@ -58,8 +76,22 @@ it is of no use to anybody else. With --raw the token itself is printed.`,
 	id.requestFlags(cmd)
 	out.flag(cmd)
 	cmd.Flags().BoolVar(&bearer, "bearer", false, "ask for an unbound token, where the connector allows it")
+	cmd.Flags().StringVar(&from, "from", "", "the parent's token: file:/path or env:NAME")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the token in place of its claims")
 	return cmd
+}
+
+// parentToken reads the token to exchange; the zero Token for no reference.
+func parentToken(reference string) (client.Token, error) {
+	if reference == "" {
+		return client.Token{}, nil
+	}
+	ref, err := config.ParseReference(reference)
+	if err != nil {
+		return client.Token{}, usagef("--from: %w", err)
+	}
+	access, err := ref.Read()
+	return client.Token{Access: access}, err //nolint:wrapcheck // names the reference
 }
 
 // claimsOf reads a token's claims to show them. It verifies nothing.

@@ -11,6 +11,12 @@ import (
 //go:embed acme.yaml
 var acme string
 
+//go:embed lineage.yaml
+var lineage string
+
+// Lineage is lineage.yaml: a type of agent that spawns agents, beside Acme.
+func Lineage() string { return lineage }
+
 // Acme is acme.yaml: a tenant with a payments connector, an agent type, templates and
 // grants, as one YAML stream.
 func Acme() string { return acme }
