@@ -69,6 +69,19 @@ func TestAnIndependentChildHasItsOwnAuthorityAndItsParentsLife(t *testing.T) {
 	w.refused(w.decide(agentRef("below")), "policy_denied")
 	w.touch(typeGrant("clerk"))
 	require.NoError(t, w.decide(agentRef("below")))
+	// What bounds it ends at the first independent link, whatever lies above that.
+	w.touch(typeGrant("root"))
+	w.mustStart("top", "root", "")
+	w.mustStart("mid", "root", "top")
+	s = spec("alone", "clerk", "mid")
+	s.Kind = ledger.Independent
+	_, err = w.start(s)
+	require.NoError(t, err)
+	leaf := w.mustStart("leaf", "worker", "alone")
+	require.Equal(t, []agentid.Ref{agentRef("alone")}, w.claims(w.mint(leaf)).Context.Attenuated)
+	mid := w.mustStart("beside", "worker", "mid")
+	require.Equal(t, []agentid.Ref{agentRef("mid"), agentRef("top")}, w.claims(w.mint(mid)).Context.Attenuated)
+
 	must(w.service.Freeze(t.Context(), operator, agentRef("root"), "operator"))
 	w.refused(w.decide(agentRef("free")), "agent_not_live")
 	w.refused(w.decide(agentRef("below")), "agent_not_live")
@@ -423,6 +436,7 @@ func TestALineageIsNeverDeeperThanThirtyTwo(t *testing.T) {
 		parent = name
 	}
 	require.NoError(t, w.decide(agentRef(parent)))
+	require.Equal(t, 7+ledger.CapDepth, w.edges(agentRef(parent)), "the closed lineage is in the graph")
 	_, err = w.start(spec("deeper", "root", parent))
 	w.refused(err, "lineage_too_deep")
 	must(w.service.Freeze(t.Context(), operator, agentRef("a0"), "operator"))

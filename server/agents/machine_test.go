@@ -32,6 +32,7 @@ type machine struct {
 	keys   map[string]pair
 	tokens []*oToken
 	texts  map[*oToken]string
+	newest string // the agent that was started last
 	n      int
 }
 
@@ -48,7 +49,7 @@ func TestStateMachine(t *testing.T) {
 	if !flagSet("rapid.checks") {
 		require.NoError(t, flag.Set("rapid.checks", strconv.Itoa(machineRuns)))
 	}
-	t.Logf("seed %d: go test -run TestStateMachine -rapid.seed=%d ./server/agents", seed, seed)
+	t.Logf("seed %d: go test -run TestStateMachine ./server/agents -rapid.seed=%d", seed, seed)
 	w := newWorld(t)
 	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -129,7 +130,15 @@ var (
 )
 
 func (m *machine) register(t *rapid.T) { m.startOne(t, "") }
-func (m *machine) spawn(t *rapid.T)    { m.startOne(t, m.any(t)) }
+
+// spawn starts a child: half the time of the newest agent, so that lineages grow deep.
+func (m *machine) spawn(t *rapid.T) {
+	parent := m.any(t)
+	if rapid.Bool().Draw(t, "deeper") {
+		parent = m.newest
+	}
+	m.startOne(t, parent)
+}
 
 func (m *machine) startOne(t *rapid.T, parent string) {
 	name := fmt.Sprintf(freeName, m.n)
@@ -157,7 +166,7 @@ func (m *machine) startOne(t *rapid.T, parent string) {
 	made, err := m.w.start(s)
 	m.agree(t, "start "+name+" below "+parent, want, err)
 	if err == nil {
-		m.o.agents[name], m.keys[name] = a, made.key
+		m.o.agents[name], m.keys[name], m.newest = a, made.key, name
 	}
 }
 
