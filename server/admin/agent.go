@@ -159,6 +159,19 @@ func agentOf(a ledger.Agent) *Agent {
 	return out
 }
 
+// agentFrom is an agent as lists show it, with its state.
+func agentFrom(a agents.Agent) *Agent {
+	out := &Agent{
+		Header: Header{Kind: KindAgent, Tenant: a.Ref.Tenant(), Name: a.Ref.Name()},
+		Type:   a.Type.Name(), Principal: a.Principal.Name(), Key: a.Key, Expires: a.Expires, Ceiling: a.Ceiling,
+		ChildKind: a.ChildKind, State: State{State: a.State, Reasons: a.FrozenFor},
+	}
+	if !a.Parent.IsZero() {
+		out.Parent = a.Parent.Name()
+	}
+	return out
+}
+
 // edges are those of an agent that is there; a spawn makes its own.
 func (a *Agent) edges(ctx context.Context, s *Service) (edges, error) {
 	ref, err := a.name()

@@ -207,8 +207,8 @@ func (s *Service) read(r *http.Request, kind, tenant string, p ledger.Page) ([]o
 		if err != nil {
 			return nil, err
 		}
-		found, err := l.Agents(ctx, filter)
-		return convert(found, func(v ledger.Agent) object { return agentOf(v) }), err
+		found, err := s.cfg.Agents.List(ctx, filter)
+		return convert(found, func(v agents.Agent) object { return agentFrom(v) }), err
 	}
 }
 
@@ -258,7 +258,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request, found []object) e
 		if err != nil {
 			return err
 		}
-		if o.head().Kind == KindTemplate {
+		if kind := o.head().Kind; kind == KindTemplate || kind == KindAgent {
 			continue
 		}
 		if err := s.fill(r.Context(), id, o); err != nil {

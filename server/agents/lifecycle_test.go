@@ -585,3 +585,25 @@ func TestATreeShowsWhoActsForWhom(t *testing.T) {
 	_, err = w.service.Tree(ctx, agentRef("nobody"), false)
 	w.refused(err, "agent_unknown")
 }
+
+func TestAnAttenuatedChildHasNoAuthorityThatItsParentLacks(t *testing.T) {
+	w := newWorld(t)
+	w.setType("acme", "clerk", func(t *ledger.AgentType) { t.OwnAuthority = true })
+	w.mustStart("root", "root", "")
+	kid := w.mustStart("kid", "clerk", "root")
+	s := spec("free", "clerk", "root")
+	s.Kind = ledger.Independent
+	free, err := w.start(s)
+	require.NoError(t, err)
+	token, own := w.mint(kid), w.mint(free)
+	require.False(t, w.claims(token).Context.OwnAuthority, "its parent needs the principal's permission")
+	require.True(t, w.claims(own).Context.OwnAuthority)
+	w.remove(principalGrant("alice"))
+	w.refused(w.use(token), "principal_denied")
+	require.NoError(t, w.use(own))
+
+	// The type loses it again: the tokens that rest on it are withdrawn.
+	w.setType("acme", "clerk", func(*ledger.AgentType) {})
+	require.NoError(t, w.service.SettleTokens(t.Context()))
+	w.refused(w.use(own), "token_revoked")
+}

@@ -201,6 +201,8 @@ func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issu
 		out.Basis = append(out.Basis, ledger.Basis{Ref: member.Ref, Version: member.Version}, ledger.Basis{Ref: typ.Ref, Version: typ.Version})
 		if i == 0 {
 			out.OwnAuthority, out.Templates = typ.OwnAuthority, typ.Templates
+		} else if bounds { // what needs its principal's permission bounds by that, too
+			out.OwnAuthority = out.OwnAuthority && typ.OwnAuthority
 		}
 		if !member.Expires.IsZero() && (out.Expires.IsZero() || member.Expires.Before(out.Expires)) {
 			out.Expires = member.Expires
