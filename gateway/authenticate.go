@@ -53,6 +53,7 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 	if claims.Context.Tenant != x.route.Ref.Tenant() {
 		return caller{}, unauthenticated(capability.ReasonAudience, "the token is not accepted")
 	}
+	x.claimed(claims)
 	if err := g.binding(x, n, presented, claims); err != nil {
 		return caller{}, err
 	}
@@ -117,18 +118,29 @@ func bearer(x *exchange, claims capability.Claims) error {
 	return nil
 }
 
-// identify writes who is asking into the record.
-func (x *exchange) identify(c caller) {
-	x.authenticated = true
+// claimed writes whose token was presented into the record: it is one of ours, and not
+// yet in the hands of its holder.
+func (x *exchange) claimed(c capability.Claims) {
 	r := &x.record
-	r.Principal, r.Agent, r.AgentType = c.principal.String(), c.agent.String(), c.claims.Context.AgentType.String()
-	for _, m := range c.lineage {
-		r.Lineage = append(r.Lineage, m.Agent.String())
+	r.Principal, r.Agent, r.AgentType = c.Principal().String(), c.Agent().String(), c.Context.AgentType.String()
+	for _, a := range c.Lineage() {
+		r.Lineage = append(r.Lineage, a.String())
 	}
-	r.Token, r.PolicyVersion, r.Epoch = c.claims.ID, c.claims.Context.PolicyVersion, c.epoch
-	if c.claims.Context.OwnAuthority {
+	r.Token, r.PolicyVersion = c.ID, c.Context.PolicyVersion
+	r.Notes[noteKey] = "unproven"
+	if c.Context.OwnAuthority {
 		r.Notes["authority"] = "own"
 	}
+}
+
+// noteKey tells a token whose presenter did not show that it holds the token's key.
+const noteKey = "key"
+
+// identify notes that who is asking is whose token it is.
+func (x *exchange) identify(c caller) {
+	x.authenticated = true
+	x.record.Epoch = c.epoch
+	delete(x.record.Notes, noteKey)
 }
 
 // admitted is a caller within its rate. Only rate makes one.

@@ -58,15 +58,16 @@ func New(tenant Tenant, now func() time.Time) (*Limits, error) {
 type Subject struct{ Token, Agent, Connector agentid.Ref }
 
 // Allow counts one request, or refuses it with KindRateLimited "rate_limited", the
-// limit at fault as field and the wait after which one more is admitted.
+// limit at fault as field and the wait after which one more is admitted. The tenant's
+// limit comes last, so that what an agent is refused takes nothing from the others.
 func (l *Limits) Allow(ctx context.Context, s Subject, rates wire.Rates) error {
 	for _, limit := range []struct {
 		field, key       string
 		perMinute, burst int
 	}{
-		{"tenant", s.Connector.Tenant(), or(l.tenant.PerMinute, TenantPerMinute), or(l.tenant.Burst, TenantBurst)},
 		{"agent", s.Connector.String() + "|" + s.Agent.String(), or(rates.AgentPerMinute, AgentPerMinute), or(rates.AgentBurst, AgentBurst)},
 		{"token", s.Connector.String() + "|" + s.Token.String(), or(rates.TokenPerMinute, TokenPerMinute), or(rates.TokenBurst, TokenBurst)},
+		{"tenant", s.Connector.Tenant(), or(l.tenant.PerMinute, TenantPerMinute), or(l.tenant.Burst, TenantBurst)},
 	} {
 		limiter, err := l.limiter(limit.perMinute, limit.burst)
 		if err != nil {

@@ -58,3 +58,16 @@ func TestConcurrentRequestsNeverExceedTheBurst(t *testing.T) {
 	wg.Wait()
 	require.EqualValues(t, 10, passed.Load())
 }
+
+// One agent over its own limit takes nothing away from the others of its tenant.
+func TestNoisyAgentDoesNotStarveItsTenant(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	l, err := limits.New(limits.Tenant{PerMinute: 60, Burst: 10}, func() time.Time { return now })
+	require.NoError(t, err)
+	rates := wire.Rates{TokenPerMinute: 60, TokenBurst: 2, AgentPerMinute: 60, AgentBurst: 2}
+	noisy, quiet := subject(t, "acme", "noisy", "t1"), subject(t, "acme", "quiet", "t2")
+	for range 100 {
+		_ = l.Allow(t.Context(), noisy, rates)
+	}
+	require.NoError(t, l.Allow(t.Context(), quiet, rates))
+}

@@ -1,0 +1,85 @@
+package gateway_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/agentid-dev/agentid/capability/dpop"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/wire"
+)
+
+// A stolen token names whose it was: the log says which token to revoke, and that its
+// presenter did not prove the key.
+func TestStolenTokenIsNamedInTheLog(t *testing.T) {
+	w := newWorld(t, options{})
+	token := w.token(nil, w.grant("", "payments:read_customer"))
+	path := "/v1/customers/cus_1"
+	require.Equal(t, 200, w.send(token, get(path)).status) // and the nonce is known
+	require.NotContains(t, w.last().Notes, "key")
+	_, thief, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	foreign, err := dpop.Sign(jose.SigningKey{Algorithm: jose.EdDSA, Key: thief}, dpop.Request{
+		Method: "GET", URL: w.base + path, AccessToken: token, Nonce: *w.nonce.Load(), Now: time.Now(),
+	})
+	require.NoError(t, err)
+	for reason, header := range map[string]http.Header{
+		"token_bound":        {"Authorization": {"Bearer " + token}},
+		"dpop_proof_missing": {"Authorization": {"DPoP " + token}},
+		"invalid_dpop_proof": {"Authorization": {"DPoP " + token}, "Dpop": {foreign}},
+	} {
+		require.Equal(t, reason, w.raw(get(path), header).reason())
+		r := w.last()
+		require.Equal(t, reason, r.Reason)
+		require.Equal(t, auditlog.Authn, r.Kind)
+		require.Equal(t, auditlog.Deny, r.Decision)
+		require.Equal(t, "acme", r.Tenant)
+		require.Equal(t, w.Agents[0].String(), r.Agent)
+		require.Equal(t, w.Alice.String(), r.Principal)
+		require.Equal(t, w.Type.String(), r.AgentType)
+		require.Equal(t, w.idOf(token).Name(), r.Token)
+		require.Len(t, r.Lineage, len(w.Agents))
+		require.Equal(t, "unproven", r.Notes["key"])
+		require.Equal(t, "connector:acme/stripe", r.Notes["connector"])
+	}
+	// A token that does not verify names nobody: its text is the presenter's own.
+	require.Equal(t, "token_signature", w.raw(get(path), http.Header{"Authorization": {"Bearer " + token[:len(token)-4] + "AAAA"}}).reason())
+	r := w.last()
+	require.Empty(t, r.Agent+r.Principal+r.Token)
+	require.NotContains(t, r.Notes, "key")
+}
+
+// Whoever floods the gateway without any token cannot hide the use of a stolen one.
+func TestFloodOfStrangersHidesNoStolenToken(t *testing.T) {
+	w := newWorld(t, options{})
+	token := w.token(nil, w.grant("", "payments:read_customer"))
+	for range 150 {
+		require.Equal(t, "credential_missing", w.raw(get("/v1/customers/cus_1"), http.Header{}).reason())
+	}
+	require.Equal(t, "token_bound", w.raw(get("/v1/customers/cus_1"), http.Header{"Authorization": {"Bearer " + token}}).reason())
+	require.Equal(t, "token_bound", w.last().Reason)
+}
+
+// An agent over its rate is refused as often as it likes, but does not fill the disk.
+func TestAgentOverItsRateDoesNotFillTheLog(t *testing.T) {
+	w := newWorld(t, options{connector: func(c *wire.Connector) {
+		c.Rates = wire.Rates{TokenPerMinute: 1, TokenBurst: 1, AgentPerMinute: 1, AgentBurst: 1}
+	}})
+	token := w.token(nil, w.grant("", "payments:read_customer"))
+	require.Equal(t, 200, w.send(token, get("/v1/customers/cus_1")).status)
+	started := time.Now()
+	for range 300 {
+		require.Equal(t, "rate_limited", w.send(token, get("/v1/customers/cus_1")).reason())
+	}
+	most := 101 + 5*(2+int(time.Since(started)/time.Second))
+	require.Less(t, len(w.records()), most)
+	r := w.last()
+	require.Equal(t, auditlog.Operation, r.Kind)
+	require.Equal(t, w.Agents[0].String(), r.Agent)
+}
