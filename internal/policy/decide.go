@@ -105,7 +105,7 @@ func (p *plan) match(answers []Answer) ([]Answer, error) {
 	found := make([]Answer, len(p.checks))
 	seen := make([]bool, len(p.checks))
 	for _, a := range answers {
-		i, ok := p.index[a.Check]
+		i, ok := p.find(a.Check)
 		switch {
 		case !ok:
 			return nil, unavailable(errors.New("an answer to a check that was not asked"))

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/schema"
 )
@@ -8,7 +10,7 @@ import (
 // plan is a question as checks: which belong to which leg. Equal checks are asked once.
 type plan struct {
 	checks []Check
-	index  map[Check]int
+	index  map[Check]int // nil for a few checks: looking through them costs less
 
 	tokens     []int
 	alive      []int
@@ -24,8 +26,11 @@ type plan struct {
 func newPlan(q *Question, inputs *Inputs) *plan {
 	size := len(q.Tokens) + len(q.Lineage) + 1 + 6*len(q.Resources)
 	p := &plan{
-		checks: make([]Check, 0, size), index: make(map[Check]int, size),
-		hasOp: q.Stage != StageLive, conditions: q.Stage == StageIssue,
+		checks: make([]Check, 0, size),
+		hasOp:  q.Stage != StageLive, conditions: q.Stage == StageIssue,
+	}
+	if size > fewChecks {
+		p.index = make(map[Check]int, size)
 	}
 	leaf := q.Lineage[0].Agent
 	for _, token := range q.Tokens {
@@ -63,11 +68,25 @@ func (p *plan) operation(q *Question, inputs *Inputs, subject agentid.Ref) []int
 }
 
 func (p *plan) add(c Check) int {
-	if i, ok := p.index[c]; ok {
+	if i, ok := p.find(c); ok {
 		return i
 	}
 	i := len(p.checks)
 	p.checks = append(p.checks, c)
-	p.index[c] = i
+	if p.index != nil {
+		p.index[c] = i
+	}
 	return i
+}
+
+// fewChecks is how many a plan looks through one by one.
+const fewChecks = 24
+
+func (p *plan) find(c Check) (int, bool) {
+	if p.index != nil {
+		i, ok := p.index[c]
+		return i, ok
+	}
+	i := slices.Index(p.checks, c)
+	return i, i >= 0
 }
