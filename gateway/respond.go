@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability/dpop"
@@ -53,10 +54,20 @@ func (g *Gateway) relay(x *exchange, resp *forward.Response) {
 		h.Set("Content-Length", strconv.FormatInt(resp.Length, 10))
 	}
 	x.w.WriteHeader(resp.Status)
-	if _, err := io.Copy(x.w, resp.Body); err != nil {
+	if err := copyBody(x.w, resp.Body); err != nil {
 		g.cfg.Logger.WarnContext(x.r.Context(), "a response broke off", "request_id", x.record.Request, "error", err)
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// copies are the buffers between upstream and client.
+var copies = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+
+func copyBody(w io.Writer, body io.Reader) error {
+	buf := copies.Get().(*[16 << 10]byte) //nolint:errcheck,forcetypeassert // the pool's only type
+	defer copies.Put(buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, body, buf[:]) // by itself the writer brings a buffer of its own
+	return err
 }
 
 // refuse records and renders an error in the connector's dialect.

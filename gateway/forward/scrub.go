@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"io"
+	"sync"
 )
 
 // scrubber masks every occurrence of a secret in a stream, also across reads, with
@@ -16,6 +17,9 @@ type scrubber struct {
 }
 
 const scrubChunk = 16 << 10
+
+// chunks are what fill reads into; only the bytes of its own read leave one.
+var chunks = sync.Pool{New: func() any { return new([scrubChunk]byte) }}
 
 func scrub(src io.ReadCloser, secret string) io.ReadCloser {
 	if secret == "" {
@@ -38,8 +42,9 @@ func (s *scrubber) Read(p []byte) (int, error) {
 }
 
 func (s *scrubber) fill() {
-	chunk := make([]byte, scrubChunk)
-	n, err := s.src.Read(chunk)
+	chunk := chunks.Get().(*[scrubChunk]byte) //nolint:errcheck,forcetypeassert // the pool's only type
+	defer chunks.Put(chunk)
+	n, err := s.src.Read(chunk[:])
 	s.buf = append(s.buf, chunk[:n]...)
 	s.err = err
 	for at := 0; ; {
