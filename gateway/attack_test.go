@@ -83,3 +83,37 @@ func TestAgentOverItsRateDoesNotFillTheLog(t *testing.T) {
 	require.Equal(t, auditlog.Operation, r.Kind)
 	require.Equal(t, w.Agents[0].String(), r.Agent)
 }
+
+// A proof of an agent over its rate is not remembered: the memory of proofs is everybody's,
+// and when it is full everybody is refused.
+func TestAgentOverItsRateFillsNoMemoryOfProofs(t *testing.T) {
+	w := newWorld(t, options{connector: func(c *wire.Connector) {
+		c.Rates = wire.Rates{TokenPerMinute: 1, TokenBurst: 1, AgentPerMinute: 1, AgentBurst: 1}
+	}})
+	token, path := w.token(nil, w.grant("", "payments:read_customer")), "/v1/customers/cus_1"
+	require.Equal(t, 200, w.send(token, get(path)).status)
+	proof, err := w.proofs.Sign(dpop.Request{Method: "GET", URL: w.base + path, AccessToken: token, Nonce: *w.nonce.Load(), Now: time.Now()})
+	require.NoError(t, err)
+	for range 2 {
+		a := w.raw(get(path), http.Header{"Authorization": {"DPoP " + token}, "Dpop": {proof}})
+		require.Equal(t, "rate_limited", a.reason())
+	}
+}
+
+// A replay is refused before it counts: it takes nothing from the rate of its victim.
+func TestReplayTakesNothingFromTheRate(t *testing.T) {
+	w := newWorld(t, options{connector: func(c *wire.Connector) {
+		c.Rates = wire.Rates{TokenPerMinute: 1, TokenBurst: 3, AgentPerMinute: 1, AgentBurst: 3}
+	}})
+	token, path := w.token(nil, w.grant("", "payments:read_customer")), "/v1/customers/cus_1"
+	require.Equal(t, 200, w.send(token, get(path)).status)
+	proof, err := w.proofs.Sign(dpop.Request{Method: "GET", URL: w.base + path, AccessToken: token, Nonce: *w.nonce.Load(), Now: time.Now()})
+	require.NoError(t, err)
+	captured := http.Header{"Authorization": {"DPoP " + token}, "Dpop": {proof}}
+	require.Equal(t, 200, w.raw(get(path), captured).status)
+	for range 5 {
+		require.Equal(t, "invalid_dpop_proof", w.raw(get(path), captured).reason())
+		require.Equal(t, "unproven", w.last().Notes["key"])
+	}
+	require.Equal(t, 200, w.send(token, get(path)).status)
+}

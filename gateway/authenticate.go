@@ -25,6 +25,7 @@ type caller struct {
 	tokens    []agentid.Ref // the token first
 	floor     agentid.Zookie
 	epoch     agentid.Epoch // of the floor
+	proof     *dpop.Proof   // fresh, and not remembered yet; nil as Bearer
 }
 
 func newProofs(cfg Config) (*dpop.Guard, error) {
@@ -54,7 +55,8 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 		return caller{}, unauthenticated(capability.ReasonAudience, "the token is not accepted")
 	}
 	x.claimed(claims)
-	if err := g.binding(x, n, presented, claims); err != nil {
+	proof, err := g.binding(x, n, presented, claims)
+	if err != nil {
 		return caller{}, err
 	}
 	floor, epoch, incarnation, err := g.cfg.Fleet.Floor(x.r.Context())
@@ -64,7 +66,7 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 	if claims.Context.Incarnation != incarnation {
 		return caller{}, unauthenticated("token_incarnation", "the token is from before the broker was restored")
 	}
-	c := caller{claims: claims, agent: claims.Agent(), principal: claims.Principal(), floor: floor, epoch: epoch}
+	c := caller{claims: claims, agent: claims.Agent(), principal: claims.Principal(), floor: floor, epoch: epoch, proof: proof}
 	if c.tokens, err = claims.Tokens(); err != nil {
 		return caller{}, unauthenticated(capability.ReasonMalformed, "the token is not accepted")
 	}
@@ -80,24 +82,24 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 }
 
 // binding holds the way a token is presented against the way it is bound.
-func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Credential, claims capability.Claims) error {
+func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Credential, claims capability.Claims) (*dpop.Proof, error) {
 	if presented.Scheme == challenge.Bearer {
-		return bearer(x, claims)
+		return nil, bearer(x, claims)
 	}
 	switch {
 	case claims.Confirmation.JKT == "":
-		return unauthenticated("token_unbound", "the token is not bound to a key, and cannot be presented as DPoP")
+		return nil, unauthenticated("token_unbound", "the token is not bound to a key, and cannot be presented as DPoP")
 	case presented.Proof == "":
-		return unauthenticated("dpop_proof_missing", "the DPoP header is missing").WithField("DPoP")
+		return nil, unauthenticated("dpop_proof_missing", "the DPoP header is missing").WithField("DPoP")
 	}
 	token := presented.Token.Reveal()
 	proof, err := dpop.Verify(presented.Proof, dpop.Expect{
 		Method: n.Method(), URL: x.route.Resource + n.Path(), Now: g.cfg.Now(), AccessToken: token, Thumbprint: claims.Confirmation.JKT,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return g.proofs.Check(proof)
+	return &proof, g.proofs.Fresh(proof)
 }
 
 // bearer admits an unbound token where the connector opted in, for a short life.
@@ -146,9 +148,13 @@ func (x *exchange) identify(c caller) {
 // admitted is a caller within its rate. Only rate makes one.
 type admitted struct{ caller }
 
-// rate is phase 4.
+// rate is phase 4. A proof is remembered here: one of an agent over its rate takes no
+// place of the memory that all share. Before this a proof has not passed.
 func (g *Gateway) rate(x *exchange, c caller) (admitted, error) {
 	err := g.limits.Allow(x.r.Context(), limits.Subject{Token: c.tokens[0], Agent: c.agent, Connector: x.route.Ref}, x.route.Rates)
+	if err == nil && c.proof != nil {
+		err = g.proofs.Check(*c.proof)
+	}
 	return admitted{c}, err
 }
 

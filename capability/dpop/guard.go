@@ -79,7 +79,13 @@ func (g *Guard) Nonce() string {
 // Nonce along and the client tries again. A proof seen before is reason
 // invalid_dpop_proof, field jti. When the memory is full nothing is forgotten early:
 // KindUnavailable, reason dpop_replay_full, retry within a nonce period.
-func (g *Guard) Check(p Proof) error {
+func (g *Guard) Check(p Proof) error { return g.check(p, true) }
+
+// Fresh is Check without remembering p: for whoever must decide in between whether p is
+// to take a place of the memory, which all callers share. Check it afterwards.
+func (g *Guard) Fresh(p Proof) error { return g.check(p, false) }
+
+func (g *Guard) check(p Proof, remember bool) error {
 	if p.JKT == "" || p.ID == "" {
 		return invalid("jti")
 	}
@@ -96,6 +102,9 @@ func (g *Guard) Check(p Proof) error {
 	}
 	if _, seen := g.seen[period][key]; seen {
 		return invalid("jti")
+	}
+	if !remember {
+		return nil
 	}
 	if g.count >= g.cfg.MaxProofs {
 		return agentid.Unavailable("dpop_replay_full", errors.New("dpop: too many proofs to remember"))
