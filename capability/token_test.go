@@ -72,7 +72,7 @@ func newTokenKit(t testing.TB) *tokenKit {
 
 func (k *tokenKit) verifier(t testing.TB) *Verifier {
 	t.Helper()
-	v, err := NewVerifier(VerifierConfig{Keys: k.keys, Base: base, Audience: audience, Skew: 10 * time.Second, Now: func() time.Time { return k.now }})
+	v, err := NewVerifier(VerifierConfig{Keys: k.keys, Base: base, Audience: audience, Skew: 10 * time.Second, Now: func() time.Time { return k.now }, Cache: 16})
 	if err != nil {
 		t.Fatal(err)
 	}

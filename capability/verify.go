@@ -2,6 +2,7 @@ package capability
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -57,10 +58,16 @@ type VerifierConfig struct {
 	// Skew is how far clocks may differ; zero is none, the most is MaxSkew.
 	Skew time.Duration
 	Now  func() time.Time
+	// Cache is how many verified tokens are remembered, so that a signature is checked
+	// once; zero is none. Their claims are shared and must not be changed.
+	Cache int
 }
 
 // Verifier checks capability tokens. It is safe for concurrent use.
-type Verifier struct{ cfg VerifierConfig }
+type Verifier struct {
+	cfg      VerifierConfig
+	verified *verified
+}
 
 // NewVerifier checks the configuration: KindInvalid with the field at fault.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
@@ -80,7 +87,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 		cfg.MaxLifetime = DefaultMaxLifetime
 	}
 	cfg.Issuers = slices.Clone(cfg.Issuers)
-	return &Verifier{cfg}, nil
+	return &Verifier{cfg: cfg, verified: newVerified(cfg.Cache)}, nil
 }
 
 var tokenPolicy = jws.Policy{
@@ -131,38 +138,56 @@ func (v *Verifier) VerifyIssued(ctx context.Context, compact string) (Claims, er
 
 // signed does everything but audience and time.
 func (v *Verifier) signed(ctx context.Context, compact string) (Claims, error) {
+	if len(compact) > MaxTokenBytes || v.verified == nil {
+		t, err := v.check(ctx, compact)
+		return t.claims, err
+	}
+	digest := sha256.Sum256([]byte(compact))
+	if claims, ok := v.verified.find(ctx, v.cfg.Keys, digest); ok {
+		return claims, nil
+	}
+	t, err := v.check(ctx, compact)
+	if err != nil {
+		return Claims{}, err
+	}
+	v.verified.keep(digest, t)
+	return t.claims, nil
+}
+
+// check is signed for a token that is not remembered.
+func (v *Verifier) check(ctx context.Context, compact string) (verifiedToken, error) {
 	message, err := jws.Parse(compact, tokenPolicy)
 	if err != nil {
-		return Claims{}, refuseJWS(err)
+		return verifiedToken{}, refuseJWS(err)
 	}
 	issuer, _ := message.Hint("iss")
 	tenant, ok := v.issuerTenant(issuer)
 	if !ok {
-		return Claims{}, refuse(ReasonIssuer, "iss", nil)
+		return verifiedToken{}, refuse(ReasonIssuer, "iss", nil)
 	}
 	kid := message.Header().KeyID
 	key, err := v.cfg.Keys.Key(ctx, issuer, kid)
 	if err != nil {
 		if agentid.KindOf(err) == agentid.KindUnavailable {
-			return Claims{}, err
+			return verifiedToken{}, err
 		}
-		return Claims{}, refuse(ReasonKey, "kid", err)
+		return verifiedToken{}, refuse(ReasonKey, "kid", err)
 	}
 	if key.KeyID != kid {
-		return Claims{}, refuse(ReasonKey, "kid", nil)
+		return verifiedToken{}, refuse(ReasonKey, "kid", nil)
 	}
 	payload, err := message.Verify(key)
 	if err != nil {
-		return Claims{}, refuseJWS(err)
+		return verifiedToken{}, refuseJWS(err)
 	}
 	claims, err := claimsFrom(payload)
 	if err != nil {
-		return Claims{}, refuse(ReasonMalformed, agentid.AsError(err).Field, err)
+		return verifiedToken{}, refuse(ReasonMalformed, agentid.AsError(err).Field, err)
 	}
 	if tenant != "" && claims.Context.Tenant != tenant {
-		return Claims{}, refuse(ReasonIssuer, "iss", nil)
+		return verifiedToken{}, refuse(ReasonIssuer, "iss", nil)
 	}
-	return claims, nil
+	return verifiedToken{claims: claims, issuer: issuer, kid: kid, key: key}, nil
 }
 
 // issuerTenant says whether an issuer is accepted, and for which tenant alone; empty

@@ -46,6 +46,9 @@ type Config struct {
 // MaxHeaderBytes bounds a request's header, on top of net/http's slack of 4 KiB.
 const MaxHeaderBytes = 32 << 10
 
+// verifiedTokens is how many tokens are remembered whose signature was checked.
+const verifiedTokens = 4096
+
 // settleMargin is added to every timeout of an effect to make its hold's deadline.
 const settleMargin = 30 * time.Second
 
@@ -72,7 +75,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, errors.New("gateway: Issuer is required")
 	}
 	cfg = withDefaults(cfg)
-	verifier, err := capability.NewVerifier(capability.VerifierConfig{Keys: cfg.Fleet, Base: cfg.Issuer, Skew: cfg.Skew, Now: cfg.Now})
+	verifier, err := capability.NewVerifier(capability.VerifierConfig{Keys: cfg.Fleet, Base: cfg.Issuer, Skew: cfg.Skew, Now: cfg.Now, Cache: verifiedTokens})
 	if err != nil {
 		return nil, err
 	}
