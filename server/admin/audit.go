@@ -60,7 +60,7 @@ func (s *Service) queryAudit(w http.ResponseWriter, r *http.Request) error {
 }
 
 // tailAudit streams records as they are written, one JSON document a line, until the
-// caller leaves or the server drains.
+// caller leaves, its credential is taken away, or the server drains.
 func (s *Service) tailAudit(w http.ResponseWriter, r *http.Request) error {
 	q, err := auditQuery(r)
 	if err != nil {
@@ -90,6 +90,9 @@ func (s *Service) tailAudit(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 	err = s.cfg.Ledger.Audit().Tail(ctx, q, func(rec auditlog.Record) error {
+		if _, err := s.administrator(r); err != nil { // the credential was taken away meanwhile
+			return err
+		}
 		if err := encoder.Encode(row{Seq: rec.Seq, Record: rec}); err != nil {
 			return err //nolint:wrapcheck // ends the stream
 		}
