@@ -149,7 +149,7 @@ func (m *machine) startOne(t *rapid.T, parent string) {
 		expires: now.Add(lives.Draw(t, "life")).Truncate(time.Second), owner: "alice",
 	}
 	s := agents.Spec{Tenant: "acme", Name: m.run + name, Type: m.typ(a.typ), Ceiling: ceilingOf(a.ceiling), Expires: a.expires}
-	want := true
+	var want bool
 	if parent == "" {
 		a.owner = rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "owner")
 		s.Principal = m.owner(a.owner)
@@ -346,8 +346,8 @@ func (m *machine) respawn(t *rapid.T) {
 
 // policy gives or takes a grant, of a type or of a principal.
 func (m *machine) policy(t *rapid.T) {
-	grants, name, edge := m.o.typeGrants, kinds.Draw(t, "type"), relate.Edge{}
-	edge = typeGrant(m.run + name)
+	grants, name := m.o.typeGrants, kinds.Draw(t, "type")
+	edge := typeGrant(m.run + name)
 	if rapid.IntRange(0, 3).Draw(t, "principal") == 0 {
 		name = rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "owner")
 		grants, edge = m.o.ownerGrant, principalGrant(m.run+name)
