@@ -17,8 +17,10 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/capability/clientauth"
+	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/schema"
+	"github.com/agentid-dev/agentid/server"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -409,9 +411,52 @@ func TestExchangeOfAnIndependentChild(t *testing.T) {
 	grandchild := w.spawn("acme", "ag-below", "ag-own", nil, time.Hour)
 	_, c = w.exchange(grandchild, token)
 	require.Equal(t, []agentid.Ref{child.ref, w.agent.ref}, c.Context.Attenuated, "the subject's bounds stay")
-	own := w.forge(root, func(c *capability.Claims) { c.Context.OwnAuthority = true })
+
+	// Authority of its own does not reach what a bounded parent handed down.
+	_, _, err := w.ledger.PutAgentType(t.Context(), ledger.AgentType{Ref: must(agentid.AgentTypeRef("acme", "refund-agent")), OwnAuthority: true})
+	require.NoError(t, err)
+	own, _ := w.mint(w.agent)
 	_, c = w.exchange(child, own)
-	require.False(t, c.Context.OwnAuthority, "the child's type has none")
+	require.True(t, c.Context.OwnAuthority)
+	_, c = w.exchange(child, w.forge(own, func(c *capability.Claims) { c.Context.OwnAuthority = false }))
+	require.False(t, c.Context.OwnAuthority)
+}
+
+// hook stands between policy and the graph: it tells a test of every question.
+type hook struct {
+	policy.Checker
+	asked func(atLeast agentid.Zookie)
+}
+
+func (h *hook) CheckBulk(ctx context.Context, atLeast agentid.Zookie, checks []policy.Check) (agentid.Zookie, []policy.Answer, error) {
+	at, answers, err := h.Checker.CheckBulk(ctx, atLeast, checks)
+	if h.asked != nil {
+		h.asked(atLeast)
+	}
+	return at, answers, err
+}
+
+// A subject token that is revoked while the child's is being made gives nothing: every
+// decision asks for the chain, at a revision that is no older than the subject's.
+func TestSubjectTokenRevokedInBetween(t *testing.T) {
+	h := &hook{}
+	w := newWorld(t, func(cfg *server.Config) { cfg.Decider = must(policy.New(policy.Config{Checker: h, Now: cfg.Now})) })
+	h.Checker = w.engine.Checker()
+	child := w.spawn("acme", "ag-child", "ag-1", nil, time.Hour)
+	root, _ := w.mint(w.agent)
+	var asked []agentid.Zookie
+	h.asked = func(atLeast agentid.Zookie) { asked = append(asked, atLeast) }
+	w.exchange(child, root)
+	zookie := w.claims(root).Context.Zookie
+	require.Equal(t, []agentid.Zookie{zookie, zookie}, asked, "whether the subject lives, and the one operation")
+
+	h.asked = func(agentid.Zookie) {
+		h.asked = nil
+		require.NoError(t, w.broker.Revoker().Revoke(t.Context(), must(agentid.TokenRef("acme", w.claims(root).ID)), "test", "test"))
+	}
+	resp, doc := w.do(child, w.exchangeCall(root))
+	w.refused(resp, doc, 400, "invalid_request", "subject_token_revoked")
+	require.Nil(t, h.asked)
 }
 
 // The deepest chain that there can be fits into a token, and a step more is refused.
