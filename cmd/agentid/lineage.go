@@ -106,7 +106,7 @@ func readKeySet(ctx context.Context, from string) (capability.KeySet, error) {
 
 func keySetText(ctx context.Context, from string) ([]byte, error) {
 	if !strings.Contains(from, "://") {
-		file, err := os.Open(from) //nolint:gosec // the user's own choice
+		file, err := os.Open(from)
 		if err != nil {
 			return nil, fmt.Errorf("the key set: %w", err)
 		}

@@ -119,6 +119,7 @@ func SubjectRefused(err error) error {
 	case agentid.KindUnauthenticated, agentid.KindForbidden, agentid.KindInvalid:
 		return agentid.Errorf(agentid.KindInvalid, "subject_"+agentid.ReasonOf(err), "the subject token is not accepted").
 			WithField("subject_token").WithCause(err)
+	default:
+		return err
 	}
-	return err
 }
