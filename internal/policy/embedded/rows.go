@@ -10,70 +10,75 @@ import (
 	"github.com/authzed/spicedb/pkg/tuple"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/schema"
 )
 
-// rowsPerResource is how many relationships of one resource are read ahead at most; one
-// with more is read relation by relation, as the engine asks.
-const rowsPerResource = 24
-
-// object is a resource by type and id.
-type object struct{ typ, id string }
+// readAheadRows is how many relationships are read ahead at once; a resource with more is
+// read relation by relation, as the engine asks.
+const readAheadRows = 32
 
 // rows are the relationships of the resources that a bulk asks about, read once at the
-// bulk's revision: all of a resource's, or it is not here. They end with the bulk.
+// bulk's revision: all of a resource's, or of one relation of it, or it is not here. They
+// end with the bulk.
 type rows struct {
-	of map[object][]tuple.Relationship
+	of map[graphstore.Resource][]tuple.Relationship
 }
 
-// readAhead reads the resources of a bulk, one indexed read for each type. A lineage of
-// more than one agent is left to the engine, which asks for all of it at once.
+// readAhead reads the resources of a bulk, and what else "alive" looks at and can be told
+// from it, in one query. A lineage of more than one agent is left to the engine, which
+// asks for all of it at once. A datastore that cannot do it reads nothing ahead.
 func (c *Checker) readAhead(ctx context.Context, at datastore.Revision, checks []policy.Check, lineage lineage) (*rows, error) {
-	byType := make(map[string][]string, 4)
-	for i := range checks {
-		r := checks[i].Resource
-		if r.Type() == schema.TypeAgent && lineage.size() > 1 {
-			continue
-		}
-		if id := r.ObjectID(); !slices.Contains(byType[r.Type()], id) {
-			byType[r.Type()] = append(byType[r.Type()], id)
+	out := &rows{}
+	reader, ok := c.datastore.SnapshotReader(at).(graphstore.ResourceReader)
+	if !ok {
+		return out, nil
+	}
+	wanted := make([]graphstore.Resource, 0, len(checks)+2)
+	want := func(r graphstore.Resource) {
+		if !slices.Contains(wanted, r) {
+			wanted = append(wanted, r)
 		}
 	}
-	out := &rows{of: make(map[object][]tuple.Relationship, len(checks))}
-	reader := c.datastore.SnapshotReader(at)
-	for typ, ids := range byType {
-		if err := out.read(ctx, reader, typ, ids); err != nil {
-			return nil, fmt.Errorf("read ahead: %w", err)
+	for i := range checks {
+		if r := checks[i].Resource; r.Type() != schema.TypeAgent || lineage.size() == 1 {
+			want(whole(r))
+		}
+	}
+	for i := range checks {
+		for _, r := range enabling(checks[i]) {
+			if !slices.Contains(wanted, graphstore.Resource{Type: r.Type, ID: r.ID}) {
+				want(r)
+			}
+		}
+	}
+	found, all, err := reader.ReadResources(ctx, wanted, readAheadRows)
+	if err != nil {
+		return nil, fmt.Errorf("read ahead: %w", err)
+	}
+	out.of = make(map[graphstore.Resource][]tuple.Relationship, len(wanted))
+	for i, r := range wanted {
+		if all[i] {
+			out.of[r] = found[i]
 		}
 	}
 	return out, nil
 }
 
-func (r *rows) read(ctx context.Context, reader datastore.Reader, typ string, ids []string) error {
-	limit := uint64(rowsPerResource*len(ids)) + 1
-	found, err := reader.QueryRelationships(ctx, datastore.RelationshipsFilter{OptionalResourceType: typ, OptionalResourceIds: ids}, options.WithLimit(&limit))
-	if err != nil {
-		return err
-	}
-	var all []tuple.Relationship
-	for rel, err := range found {
-		if err != nil {
-			return err
-		}
-		all = append(all, rel)
-	}
-	if uint64(len(all)) == limit {
-		return nil // there may be more
-	}
-	for _, id := range ids {
-		r.of[object{typ, id}] = nil
-	}
-	for _, rel := range all {
-		o := object{rel.Resource.ObjectType, rel.Resource.ObjectID}
-		r.of[o] = append(r.of[o], rel)
+// enabling are the relations beside its resource that a check is likely to look at.
+func enabling(c policy.Check) []graphstore.Resource {
+	switch {
+	case c.Permission == schema.AgentAlive:
+		return []graphstore.Resource{{Type: schema.TypeTenant, ID: c.Resource.Tenant(), Relation: schema.TenantEnabled}}
+	case c.Subject.Type() == schema.TypePrincipal:
+		return []graphstore.Resource{{Type: schema.TypePrincipal, ID: c.Subject.ObjectID(), Relation: schema.PrincipalEnabled}}
 	}
 	return nil
+}
+
+func whole(r agentid.Ref) graphstore.Resource {
+	return graphstore.Resource{Type: r.Type(), ID: r.ObjectID()}
 }
 
 // hopeless reports whether a check is a definite no because its resource has no
@@ -86,13 +91,23 @@ func (r *rows) hopeless(s *shape, c policy.Check) bool {
 	if !ok {
 		return false
 	}
-	have, ok := r.of[objectOf(c.Resource)]
+	have, ok := r.of[whole(c.Resource)]
 	return ok && !slices.ContainsFunc(have, func(rel tuple.Relationship) bool {
 		return slices.Contains(relations, rel.Resource.Relation)
 	})
 }
 
-func objectOf(r agentid.Ref) object { return object{r.Type(), r.ObjectID()} }
+// about gives the rows that hold all of one relation of a resource.
+func (r *rows) about(typ, id, relation string) ([]tuple.Relationship, bool) {
+	if have, ok := r.of[graphstore.Resource{Type: typ, ID: id}]; ok {
+		return have, true
+	}
+	if relation == "" {
+		return nil, false
+	}
+	have, ok := r.of[graphstore.Resource{Type: typ, ID: id, Relation: relation}]
+	return have, ok
+}
 
 // query answers a read of resources that are all here, as the datastore would; ok is
 // false for any other.
@@ -103,13 +118,14 @@ func (r *rows) query(f *datastore.RelationshipsFilter, o *options.QueryOptions) 
 		return nil, false
 	}
 	for _, id := range f.OptionalResourceIds {
-		if _, ok := r.of[object{f.OptionalResourceType, id}]; !ok {
+		if _, ok := r.about(f.OptionalResourceType, id, f.OptionalResourceRelation); !ok {
 			return nil, false
 		}
 	}
 	return func(yield func(tuple.Relationship, error) bool) {
 		for _, id := range f.OptionalResourceIds {
-			for _, rel := range r.of[object{f.OptionalResourceType, id}] {
+			have, _ := r.about(f.OptionalResourceType, id, f.OptionalResourceRelation)
+			for _, rel := range have {
 				// A row that had expired was not read; the bulk is one instant.
 				if (!o.SkipCaveats || rel.OptionalCaveat == nil) && f.Test(rel) && !yield(rel, nil) {
 					return
