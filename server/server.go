@@ -137,12 +137,14 @@ func (b *Broker) newEndpoints() error {
 	if b.refusals, err = trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now}); err != nil {
 		return err
 	}
-	limit, err := agentrate.New(cfg.TokensPerMin, cfg.TokensBurst)
-	if err != nil {
-		return err
+	var limits [3]*agentrate.Limit // apart, so that no loop of an agent keeps it from revoking
+	for i := range limits {
+		if limits[i], err = agentrate.New(cfg.TokensPerMin, cfg.TokensBurst); err != nil {
+			return err
+		}
 	}
 	if b.lifecycle, err = agents.NewEndpoints(agents.EndpointsConfig{
-		Service: b.agents, Issuers: b.issuers, Clients: clients, Trail: b.refusals, Limit: limit, Logger: cfg.Logger,
+		Service: b.agents, Issuers: b.issuers, Clients: clients, Trail: b.refusals, Limit: limits[0], Logger: cfg.Logger,
 	}); err != nil {
 		return err
 	}
@@ -173,7 +175,7 @@ func (b *Broker) newEndpoints() error {
 	}
 	if b.introspec, err = introspection.New(introspection.Config{
 		Issuers: b.issuers, Clients: clients, Verifier: exact, Decider: cfg.Decider,
-		Fleet: b.fleet, Signer: b.signer, Trail: b.refusals, Now: cfg.Now,
+		Fleet: b.fleet, Signer: b.signer, Trail: b.refusals, Limit: limits[1], Now: cfg.Now,
 	}); err != nil {
 		return err
 	}
@@ -183,7 +185,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	b.revoke, err = revocation.New(revocation.Config{
-		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: b.refusals,
+		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: b.refusals, Limit: limits[2],
 	})
 	return err
 }

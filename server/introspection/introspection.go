@@ -63,6 +63,12 @@ type Signer interface {
 	Active() (jose.SigningKey, error)
 }
 
+// Limit bounds how often one agent calls: KindRateLimited "rate_agent" when it is too
+// often. Each of its calls costs a durable row.
+type Limit interface {
+	Take(ctx context.Context, agent agentid.Ref) error
+}
+
 // Config configures New. Everything but Now is required.
 type Config struct {
 	Issuers  discovery.Issuers
@@ -72,6 +78,7 @@ type Config struct {
 	Fleet    wire.Fleet
 	Signer   Signer
 	Trail    *trail.Trail
+	Limit    Limit            // of agents; services are not limited
 	Now      func() time.Time // default: time.Now
 }
 
@@ -81,7 +88,7 @@ type Endpoint struct{ cfg Config }
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Verifier == nil || cfg.Decider == nil ||
-		cfg.Fleet == nil || cfg.Signer == nil || cfg.Trail == nil {
+		cfg.Fleet == nil || cfg.Signer == nil || cfg.Trail == nil || cfg.Limit == nil {
 		return nil, errors.New("introspection: every part is required")
 	}
 	if cfg.Now == nil {
@@ -119,6 +126,9 @@ func (e *Endpoint) Introspect(w http.ResponseWriter, r *http.Request, tenant str
 		if client.Method != 0 {
 			who, about.Agent, about.Resource = trail.Known, client.Agent.Ref.String(), client.Connector.String()
 		}
+		if agentid.KindOf(err) == agentid.KindRateLimited {
+			who = trail.Limited
+		}
 		e.cfg.Trail.Write(r.Context(), who, about, err)
 		return err
 	}
@@ -150,6 +160,9 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, tenant string) (c
 func (e *Endpoint) client(ctx context.Context, issuer string, r *http.Request, form httpx.Form) (clientauth.Client, error) {
 	client, err := e.cfg.Clients.Any(ctx, issuer, r, form)
 	if err != nil || client.Method != clientauth.PrivateKeyJWT {
+		return client, err
+	}
+	if err := e.cfg.Limit.Take(ctx, client.Agent.Ref); err != nil {
 		return client, err
 	}
 	return client, e.cfg.Clients.Spend(ctx, client)

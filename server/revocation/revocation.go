@@ -41,6 +41,12 @@ type Verifier interface {
 	VerifyIssued(ctx context.Context, compact string) (capability.Claims, error)
 }
 
+// Limit bounds how often one agent calls: KindRateLimited "rate_agent" when it is too
+// often. Each of its calls costs a durable row.
+type Limit interface {
+	Take(ctx context.Context, agent agentid.Ref) error
+}
+
 // Config configures New. Every field is required.
 type Config struct {
 	Issuers  discovery.Issuers
@@ -48,6 +54,7 @@ type Config struct {
 	Verifier Verifier
 	Revoker  *Revoker
 	Trail    *trail.Trail
+	Limit    Limit
 }
 
 // Endpoint is the revocation endpoint of the root issuer and of every tenant.
@@ -55,7 +62,7 @@ type Endpoint struct{ cfg Config }
 
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Verifier == nil || cfg.Revoker == nil || cfg.Trail == nil {
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Verifier == nil || cfg.Revoker == nil || cfg.Trail == nil || cfg.Limit == nil {
 		return nil, errors.New("revocation: every part is required")
 	}
 	return &Endpoint{cfg: cfg}, nil
@@ -77,6 +84,10 @@ func (e *Endpoint) Revoke(w http.ResponseWriter, r *http.Request, tenant string)
 	}
 	about := issue.About(issue.Request{Agent: client.Agent, RequestID: httpx.RequestID(ctx)})
 	about.Kind = auditlog.Revoke
+	if err := e.cfg.Limit.Take(ctx, client.Agent.Ref); err != nil {
+		e.cfg.Trail.Write(ctx, trail.Limited, about, err)
+		return err
+	}
 	if err := e.run(ctx, tenant, client, form.Get("token"), about); err != nil {
 		e.cfg.Trail.Write(ctx, trail.Known, about, err)
 		return err
