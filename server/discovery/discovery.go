@@ -28,8 +28,10 @@ const JWKSMaxAge = 5 * time.Minute
 
 // The grants of the token endpoint.
 const (
-	GrantClientCredentials = "client_credentials"                              // RFC 6749 section 4.4: an agent, on its own key
-	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693: a child, from its parent's token
+	// GrantClientCredentials is RFC 6749 section 4.4: an agent, on its own key.
+	GrantClientCredentials = "client_credentials"
+	// GrantTokenExchange is RFC 8693: a child, from its parent's token.
+	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // an identifier
 )
 
 // ParamTenant is the chi URL parameter that holds the tenant.
