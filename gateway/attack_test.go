@@ -117,3 +117,49 @@ func TestReplayTakesNothingFromTheRate(t *testing.T) {
 	}
 	require.Equal(t, 200, w.send(token, get(path)).status)
 }
+
+// Spellings that Stripe's parser could take for a declared parameter, and ours for none or
+// for another one, are refused before anything is looked up or reserved.
+func TestSpellingsOfOneParameter(t *testing.T) {
+	w := newWorld(t, options{})
+	token := w.token(nil, w.grant(`{"amount":{"max":4200,"currency":"usd"}}`))
+	lookups := len(w.sent.of("GET"))
+	for body, reason := range map[string]string{
+		"charge[]=ch_other&charge=ch_1&amount=1":          "parameter_unknown",
+		"charge[0]=ch_1&amount=1":                         "parameter_unknown",
+		"charge=ch_1&amount[foo]=9&amount=1":              "parameter_unknown",
+		"charge=ch_1&amount[]=1":                          "parameter_unknown",
+		"charge=ch_1&amount=1&amoun%74=9999":              "parameter_repeated",
+		"charge=ch_1&charg%65=ch_other&amount=1":          "parameter_repeated",
+		"charge=ch_1&amount=1&AMOUNT=9":                   "parameter_unknown",
+		"charge=ch_1&amount=1&amount%00=9":                "form_malformed",
+		"charge=ch_1&amount=1&amount%20=9":                "parameter_unknown",
+		"charge=ch_1&amount=1&+amount=9":                  "parameter_unknown",
+		"charge=ch_1&amount=1;amount=9":                   "form_malformed",
+		"charge=ch_1&amount=%zz":                          "form_malformed",
+		"charge=ch_1&amount=1%2b1":                        "parameter_invalid",
+		"charge=ch_1&amount=+1":                           "parameter_invalid",
+		"charge=ch_1&amount=01":                           "parameter_invalid",
+		"charge=ch_1&amount=1e3":                          "parameter_invalid",
+		"charge=ch_1&amount=%EF%BC%91":                    "parameter_invalid",
+		"charge=ch_1%2F..%2Fch_other&amount=1":            "parameter_invalid",
+		"charge=ch_1%0d%0aX:+y&amount=1":                  "parameter_invalid",
+		"charge=ch_1&payment_intent=pi_1&amount=1":        "parameter_invalid",
+		"charge=&payment_intent=pi_1&amount=1":            "parameter_invalid",
+		"charge=ch_1&amount=1&metadata[a]=1&metadata[a]=": "parameter_repeated",
+		"charge=ch_1&amount=1&metadata[a][b]=1":           "parameter_unknown",
+		"charge=ch_1&amount=1&metadata[]=1":               "parameter_unknown",
+		"charge=ch_1&amount=1&metadata=1":                 "parameter_unknown",
+		"charge=ch_1&amount=1&metadata[a]]=1":             "parameter_unknown",
+		"charge=ch_1&amount=1&currency=eur":               "parameter_unknown",
+		"charge=ch_1&amount=1&customer=cus_1":             "parameter_unknown",
+		"charge=ch_1&amount=1&":                           "form_malformed",
+	} {
+		a := w.send(token, w.refund(body, "key"))
+		require.Equal(t, 400, a.status, body+a.body)
+		require.Equal(t, reason, a.reason(), body)
+		require.Equal(t, reason, w.last().Reason, body)
+	}
+	require.Len(t, w.sent.of("GET"), lookups)
+	require.Empty(t, w.sent.of("POST"))
+}

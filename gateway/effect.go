@@ -143,9 +143,10 @@ func (g *Gateway) facts(ctx context.Context, x *exchange, d decided, grant capab
 	}
 }
 
+// sum never overflows: beyond any fact it grows no more.
 func sum(ahead []wire.Ahead) (n int64) {
 	for _, a := range ahead {
-		n += a.Amount
+		n = min(n+a.Amount, 2*connectors.MaxInteger)
 	}
 	return n
 }
