@@ -27,12 +27,13 @@ const (
 	rowLives = `deleted > ? AND created <= ? AND (+expires = 0 OR +expires > ?)`
 
 	fewArms  = 4
+	someArms = 8
 	manyArms = 16
 )
 
 var pageQueries = map[direction]map[int]string{
-	byResource: {1: onePage("forward"), fewArms: joinedPage("forward", fewArms), manyArms: joinedPage("forward", manyArms)},
-	bySubject:  {1: onePage("reverse"), fewArms: joinedPage("reverse", fewArms), manyArms: joinedPage("reverse", manyArms)},
+	byResource: {1: onePage("forward"), fewArms: joinedPage("forward", fewArms), someArms: joinedPage("forward", someArms), manyArms: joinedPage("forward", manyArms)},
+	bySubject:  {1: onePage("reverse"), fewArms: joinedPage("reverse", fewArms), someArms: joinedPage("reverse", someArms), manyArms: joinedPage("reverse", manyArms)},
 }
 
 func onePage(table string) string {
@@ -61,8 +62,10 @@ type row struct {
 func page(ctx context.Context, q querier, d direction, ranges []keyRange, rev, now int64, limit int, rows []row) ([]row, error) {
 	arms := 1
 	switch {
-	case len(ranges) > fewArms:
+	case len(ranges) > someArms:
 		arms = manyArms
+	case len(ranges) > fewArms:
+		arms = someArms
 	case len(ranges) > 1:
 		arms = fewArms
 	}
