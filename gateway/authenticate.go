@@ -36,9 +36,9 @@ func newProofs(cfg Config) (*dpop.Guard, error) {
 	return g, nil
 }
 
-// authenticate is phase 3: the token, its binding, its audience and tenant. A cache of
-// verified tokens goes around g.verifier; whether a token is revoked is asked in
-// phase 6, of the graph.
+// authenticate is phase 3: the token, its binding, its audience and tenant. The
+// verifier remembers signatures that it checked, and nothing else of this; whether a
+// token is revoked is asked in phase 6, of the graph.
 func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 	presented, err := challenge.Presented(x.r)
 	if err != nil {
