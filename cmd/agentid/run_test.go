@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/stripe/stripe-go/v85"
@@ -191,6 +192,21 @@ func TestRunTiesAnAgentToACommand(t *testing.T) {
 		code, out := l.code()
 		require.Equal(t, 128+int(syscall.SIGKILL), code, out)
 		require.Equal(t, "retired", s.state("run-killed"))
+	})
+	t.Run("run itself is killed: the key is gone, the lifetime ends the agent", func(t *testing.T) {
+		l := s.launch("wait", "run-orphaned", append([]string{"--lifetime", "3s"}, refundTemplate...)...)
+		pid := l.pid()
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		require.NoError(t, err)
+		_, rest, _ := strings.Cut(string(environ), "AGENTID_STRIPE_URL=")
+		url, _, _ := strings.Cut(rest, "\x00")
+		require.NoError(t, l.cmd.Process.Kill())
+		_, err = l.cmd.Process.Wait() // not Wait: the command holds the output open
+		require.NoError(t, err)
+		_, err = http.Get(url + "/v1/customers/cus_ada")
+		require.Error(t, err, "nobody acts as the agent any more")
+		require.Eventually(t, func() bool { return s.state("run-orphaned") == "expired" }, 20*time.Second, 100*time.Millisecond)
 	})
 	t.Run("a child of another agent, by that one's key", func(t *testing.T) {
 		l := s.launch("refund", "run-of-parent", append([]string{"--parent", "agent:acme/refunds-1", "--key", filepath.Join(s.dir, "refunds-1.key")}, refundTemplate[2:]...)...)
