@@ -19,7 +19,7 @@ import (
 )
 
 // Refusal is an answer of the broker that says no, with its stable reason.
-type Refusal = refusal.Refusal
+type Refusal = refusal.Refusal //nolint:errname // what it is
 
 // Config names an agent and its broker.
 type Config struct {

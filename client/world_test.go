@@ -19,7 +19,7 @@ import (
 	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/cmd/agentid/process"
 	"github.com/agentid-dev/agentid/deploy/examples"
-	admin "github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/paysim"
 	"github.com/agentid-dev/agentid/internal/yamlfile"
@@ -31,7 +31,7 @@ type world struct {
 	Issuer   string
 	Resource string
 	sim      *paysim.Simulator
-	admin    admin.Admin
+	admin    adminclient.Admin
 	process  *process.Process
 	upstream *httptest.Server
 	dir      string
@@ -72,7 +72,7 @@ func started(ctx context.Context) (w *world, err error) {
 	if err != nil {
 		return w, err
 	}
-	if w.admin, err = admin.AdminFromFile(cfg.Broker.URL, cfg.Admin.TokenFile); err != nil {
+	if w.admin, err = adminclient.AdminFromFile(cfg.Broker.URL, cfg.Admin.TokenFile); err != nil {
 		return w, err
 	}
 	text, err := examples.AcmeAt(w.Resource, w.upstream.URL, key)

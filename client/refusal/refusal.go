@@ -11,7 +11,7 @@ import (
 
 // Refusal is an answer of status 400 or above: an OAuth error document, or a problem
 // document (RFC 9457).
-type Refusal struct {
+type Refusal struct { //nolint:errname // what it is
 	Status    int    `json:"-"`
 	Code      string `json:"error"` // OAuth error code, or ""
 	Reason    string `json:"reason"`

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
 )
 
 func newAgent() *cobra.Command {

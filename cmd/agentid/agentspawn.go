@@ -31,22 +31,22 @@ func (n *newborn) flags(cmd *cobra.Command) {
 }
 
 // key is the public key; with --key-out, of a fresh one that is on disk when this returns.
-func (n *newborn) key() (client.Key, json.RawMessage, error) {
+func (n *newborn) key() (json.RawMessage, error) {
 	if (n.public == "") == (n.keyOut == "") {
-		return client.Key{}, nil, usagef("give --public-key or --key-out")
+		return nil, usagef("give --public-key or --key-out")
 	}
 	if n.public != "" {
 		data, err := os.ReadFile(n.public)
 		if err != nil {
-			return client.Key{}, nil, usagef("--public-key: %w", err)
+			return nil, usagef("--public-key: %w", err)
 		}
 		if !json.Valid(data) {
-			return client.Key{}, nil, usagef("--public-key: %s is not JSON", n.public)
+			return nil, usagef("--public-key: %s is not JSON", n.public)
 		}
-		return client.Key{}, data, nil
+		return data, nil
 	}
 	key, err := savedKey(n.keyOut)
-	return key, key.Public(), err
+	return key.Public(), err
 }
 
 // savedKey makes a key and writes it to a new file.
@@ -103,7 +103,7 @@ proven; without, an administrator asks.` + connectionHelp,
 			if parentKey != "" {
 				return n.byParent(cmd, ref, identity{issuer: issuer, agent: agentid.TypeAgent + ":" + tenant + "/" + parent, key: parentKey}, conn, out)
 			}
-			_, public, err := n.key()
+			public, err := n.key()
 			if err != nil {
 				return err
 			}
@@ -182,7 +182,7 @@ func (g group) respawn(conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, public, err := n.key()
+			public, err := n.key()
 			if err != nil {
 				return err
 			}

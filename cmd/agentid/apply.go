@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/yamlfile"
 	"github.com/agentid-dev/agentid/server/admin"
@@ -137,7 +138,7 @@ func readReference(text string) (string, error) {
 }
 
 // sendApply calls the API. Faults come back as problems at their lines.
-func sendApply(cmd *cobra.Command, api client.Admin, docs []yamlfile.Document, set []admin.Document, dry bool) (admin.Plan, error) {
+func sendApply(cmd *cobra.Command, api adminclient.Admin, docs []yamlfile.Document, set []admin.Document, dry bool) (admin.Plan, error) {
 	path := "/apply"
 	if dry {
 		path += "?dry_run=true"

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid/deploy/examples"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 )
 
 func TestServeApplyTwiceAndDryRun(t *testing.T) {
@@ -194,7 +194,7 @@ func TestASecondProcessIsRefusedAndADrainEndsTheFirst(t *testing.T) {
 	s.slow(held, hold)
 	token, err := agent.Mint(t.Context(), s.oneRefund())
 	require.NoError(t, err)
-	admin, err := client.AdminFromFile(s.base, s.credential)
+	admin, err := adminclient.AdminFromFile(s.base, s.credential)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() {

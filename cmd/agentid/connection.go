@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/config"
 )
 
@@ -27,8 +27,8 @@ func (c *connection) flags(cmd *cobra.Command) {
 	f.StringVar(&c.credential, "credential", env("AGENTID_CREDENTIAL_FILE", "agentid-data/admin.token"), "file that holds the administrator's credential (mode 0600)")
 }
 
-func (c *connection) admin() (client.Admin, error) {
-	return client.AdminFromFile(c.server, c.credential) //nolint:wrapcheck // names the file
+func (c *connection) admin() (adminclient.Admin, error) {
+	return adminclient.AdminFromFile(c.server, c.credential) //nolint:wrapcheck // names the file
 }
 
 // call is one call of the administrative API.

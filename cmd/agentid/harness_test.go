@@ -24,8 +24,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/deploy/examples"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/paysim"
 )
 
@@ -183,7 +184,7 @@ func (s *site) must(args ...string) string {
 }
 
 // acme declares the example tenant and registers an agent.
-func (s *site) acme() *client.Agent {
+func (s *site) acme() *client.Client {
 	s.t.Helper()
 	s.t.Setenv("AGENTID_TEST_UPSTREAM_KEY", upstreamKey)
 	text, err := examples.AcmeAt(s.resource, s.upstream, "env:AGENTID_TEST_UPSTREAM_KEY")
@@ -192,7 +193,7 @@ func (s *site) acme() *client.Agent {
 	return s.agent("refunds-1")
 }
 
-func (s *site) agent(name string) *client.Agent {
+func (s *site) agent(name string) *client.Client {
 	s.t.Helper()
 	key := filepath.Join(s.dir, name+".key")
 	public := s.write(name+".pub", s.must("agent", "keygen", key))
@@ -201,7 +202,7 @@ func (s *site) agent(name string) *client.Agent {
 	require.NoError(s.t, err)
 	ref, err := agentid.AgentRef("acme", name)
 	require.NoError(s.t, err)
-	agent, err := client.NewAgent(client.AgentConfig{Issuer: s.base + "/acme", Agent: ref, Key: loaded})
+	agent, err := client.New(client.Config{Issuer: s.base + "/acme", Agent: ref, Key: loaded})
 	require.NoError(s.t, err)
 	return agent
 }
@@ -230,7 +231,7 @@ func jti(t *testing.T, token agentid.Secret) string {
 // caller sends requests to the gateway with proofs and the gateway's nonce.
 type caller struct {
 	site  *site
-	agent *client.Agent
+	agent *client.Client
 	nonce string
 }
 
@@ -272,7 +273,7 @@ func (c *caller) do(ctx context.Context, method, path, body, key string, token c
 // auditRows reads the whole log.
 func (s *site) auditRows(query string) []object {
 	s.t.Helper()
-	admin, err := client.AdminFromFile(s.base, s.credential)
+	admin, err := adminclient.AdminFromFile(s.base, s.credential)
 	require.NoError(s.t, err)
 	var all []object
 	for after := ""; ; {
@@ -294,13 +295,13 @@ func (s *site) auditRows(query string) []object {
 }
 
 // service is the service behind a connector, with a secret of its own.
-func (s *site) service(connector string) client.Service {
+func (s *site) service(connector string) adminclient.Service {
 	s.t.Helper()
 	var made struct {
 		Secret string `json:"secret"`
 	}
 	require.NoError(s.t, json.Unmarshal([]byte(s.must("connector", "secret", "connector:acme/"+connector, "-o", "json")), &made))
-	return client.Service{Issuer: s.base + "/acme", ID: "connector:acme/" + connector, Secret: agentid.NewSecret(made.Secret)}
+	return adminclient.Service{Issuer: s.base + "/acme", ID: "connector:acme/" + connector, Secret: agentid.NewSecret(made.Secret)}
 }
 
 // slow makes the upstream tell of the next refund and wait before it answers.

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/internal/config"
 )
 
@@ -37,7 +37,7 @@ func (i *identity) requestFlags(cmd *cobra.Command) {
 }
 
 // client makes the agent's side of the broker.
-func (i *identity) client() (*client.Agent, error) {
+func (i *identity) client() (*client.Client, error) {
 	ref, err := agentid.ParseRefAs(agentid.TypeAgent, i.agent)
 	if err != nil {
 		return nil, usagef("--agent: want agent:tenant/name")
@@ -50,7 +50,7 @@ func (i *identity) client() (*client.Agent, error) {
 	if issuer == "" {
 		issuer = config.DefaultBrokerURL + "/" + ref.Tenant()
 	}
-	return client.NewAgent(client.AgentConfig{Issuer: issuer, Agent: ref, Key: key}) //nolint:wrapcheck // names the field
+	return client.New(client.Config{Issuer: issuer, Agent: ref, Key: key}) //nolint:wrapcheck // names the field
 }
 
 // loadKey reads a key by path or by reference.

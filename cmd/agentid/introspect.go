@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/config"
 )
 
@@ -20,7 +20,7 @@ var errInactive = errors.New("the token is not active")
 
 func newIntrospect() *cobra.Command {
 	var (
-		service client.Service
+		service adminclient.Service
 		secret  string
 		out     printer
 	)

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 )
 
 // attempt is one refund or revocation that the harness made, and what came back.
@@ -27,7 +28,7 @@ type attempt struct {
 type killer struct {
 	*site
 	caller  *caller
-	service client.Service
+	service adminclient.Service
 	tokens  []string // jti of each token that left the broker
 	refunds []*attempt
 	revokes []*attempt

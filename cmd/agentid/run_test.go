@@ -54,10 +54,10 @@ func helperRefund() int {
 	})))
 	refund, err := sdk.V1Refunds.Create(context.Background(), &stripe.RefundCreateParams{Charge: stripe.String("ch_ada"), Amount: stripe.Int64(77)})
 	if err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return helperRefused
 	}
-	fmt.Println("refund", refund.ID, refund.Amount)
+	_, _ = fmt.Fprintln(os.Stdout, "refund", refund.ID, refund.Amount)
 	return helperRefunded
 }
 
@@ -65,9 +65,9 @@ func helperRefund() int {
 func helperWait() int {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP, syscall.SIGTERM)
-	fmt.Println("pid", os.Getpid())
+	_, _ = fmt.Fprintln(os.Stdout, "pid", os.Getpid())
 	for s := range signals {
-		fmt.Println(s)
+		_, _ = fmt.Fprintln(os.Stdout, s)
 		if s == syscall.SIGTERM {
 			return helperTerm
 		}

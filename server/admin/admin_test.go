@@ -20,9 +20,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/auditlog"
-	"github.com/agentid-dev/agentid/internal/client"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/httpx"

@@ -13,7 +13,7 @@ import (
 	"github.com/stripe/stripe-go/v85"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/internal/client"
+	"github.com/agentid-dev/agentid/client"
 )
 
 // limit is what each token of the example is for, in cents.
@@ -179,7 +179,7 @@ func (s *story) stolen(ctx context.Context) error {
 	if err != nil {
 		return err //nolint:wrapcheck // names the field
 	}
-	impostor, err := client.NewAgent(client.AgentConfig{Issuer: s.admin.Base + "/acme", Agent: s.ref, Key: thief})
+	impostor, err := client.New(client.Config{Issuer: s.admin.Base + "/acme", Agent: s.ref, Key: thief})
 	if err != nil {
 		return err //nolint:wrapcheck // names the field
 	}

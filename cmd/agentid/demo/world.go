@@ -14,10 +14,11 @@ import (
 	"github.com/stripe/stripe-go/v85"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/client"
 	"github.com/agentid-dev/agentid/cmd/agentid/process"
 	"github.com/agentid-dev/agentid/deploy/examples"
+	"github.com/agentid-dev/agentid/internal/adminclient"
 	"github.com/agentid-dev/agentid/internal/agentproxy"
-	"github.com/agentid-dev/agentid/internal/client"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/internal/paysim"
@@ -39,8 +40,8 @@ type world struct {
 	logger   *slog.Logger
 	sim      *paysim.Simulator
 	process  *process.Process
-	admin    client.Admin
-	agent    *client.Agent
+	admin    adminclient.Admin
+	agent    *client.Client
 	ref      agentid.Ref
 	resource string
 	servers  []*http.Server
@@ -127,7 +128,7 @@ func (w *world) serve(ctx context.Context, dir, version string) error {
 	if err != nil {
 		return err //nolint:wrapcheck // says which part
 	}
-	w.admin, err = client.AdminFromFile(cfg.Broker.URL, cfg.Admin.TokenFile)
+	w.admin, err = adminclient.AdminFromFile(cfg.Broker.URL, cfg.Admin.TokenFile)
 	return err //nolint:wrapcheck // names the file
 }
 
@@ -174,7 +175,7 @@ func (w *world) register(ctx context.Context, dir string) error {
 	if key, err = client.LoadKey(path); err != nil {
 		return err //nolint:wrapcheck // names the file
 	}
-	w.agent, err = client.NewAgent(client.AgentConfig{Issuer: w.admin.Base + "/acme", Agent: w.ref, Key: key})
+	w.agent, err = client.New(client.Config{Issuer: w.admin.Base + "/acme", Agent: w.ref, Key: key})
 	return err //nolint:wrapcheck // names the field
 }
 
