@@ -64,7 +64,7 @@ func (g *Gateway) relay(x *exchange, resp *forward.Response) {
 var copies = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
 func copyBody(w io.Writer, body io.Reader) error {
-	buf := copies.Get().(*[16 << 10]byte) //nolint:errcheck,forcetypeassert // the pool's only type
+	buf := copies.Get().(*[16 << 10]byte) //nolint:forcetypeassert // the pool's only type
 	defer copies.Put(buf)
 	_, err := io.CopyBuffer(struct{ io.Writer }{w}, body, buf[:]) // by itself the writer brings a buffer of its own
 	return err

@@ -42,7 +42,7 @@ func (s *scrubber) Read(p []byte) (int, error) {
 }
 
 func (s *scrubber) fill() {
-	chunk := chunks.Get().(*[scrubChunk]byte) //nolint:errcheck,forcetypeassert // the pool's only type
+	chunk := chunks.Get().(*[scrubChunk]byte) //nolint:forcetypeassert // the pool's only type
 	defer chunks.Put(chunk)
 	n, err := s.src.Read(chunk[:])
 	s.buf = append(s.buf, chunk[:n]...)

@@ -42,7 +42,7 @@ func (r *reader) ReadResources(ctx context.Context, resources []Resource, most i
 	}
 	sort.Slice(left, func(i, j int) bool { return left[i].at.lo < left[j].at.lo })
 	rows, all := make([][]tuple.Relationship, len(resources)), make([]bool, len(resources))
-	limit := uint64(most) + 1 //nolint:gosec // a small constant of the caller
+	limit := uint64(most) + 1
 	for len(left) > 0 {
 		p := plan{dir: byResource, ranges: make([]keyRange, 0, len(left))}
 		for _, s := range left {

@@ -19,7 +19,7 @@ import (
 func TestReadResourcesEqualsQueries(t *testing.T) {
 	c := newClock()
 	s := open(t, graphstore.Config{Now: c.now})
-	rng := rand.New(rand.NewPCG(2, 7)) //nolint:gosec // reproducible, not secret
+	rng := rand.New(rand.NewPCG(2, 7)) // reproducible, not secret
 	const most = 8
 	var wanted []graphstore.Resource
 	var updates []tuple.RelationshipUpdate

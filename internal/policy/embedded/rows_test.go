@@ -27,7 +27,7 @@ func TestRowsEqualFullChecks(t *testing.T) {
 	w := policytest.NewWorld(t, start(t), "prop", 1)
 	checker, ok := w.Checker.(*embedded.Checker)
 	require.True(t, ok)
-	rng := rand.New(rand.NewPCG(3, 14)) //nolint:gosec // reproducible, not secret
+	rng := rand.New(rand.NewPCG(3, 14)) // reproducible, not secret
 	edges, checks := randomEdges(w), allChecks(t, w)
 	seen := map[policy.Verdict]int{}
 	for round := range 120 {
