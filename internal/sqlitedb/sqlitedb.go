@@ -157,7 +157,7 @@ func (db *DB) enter(ctx context.Context, durable bool, fn func(tx *Tx) error) (*
 		return nil, err
 	}
 	defer func() { // also when fn panics
-		if w.waiting.Load() == 0 || b.size >= maxBatch {
+		if b.undone || w.waiting.Load() == 0 || b.size >= maxBatch {
 			db.commit(b)
 		}
 	}()
@@ -192,7 +192,9 @@ func (db *DB) join(durable bool) (*batch, error) {
 func (db *DB) commit(b *batch) {
 	w := db.writer
 	w.batch = nil
-	b.err = w.end(b.broken)
+	if !b.undone {
+		b.err = w.end(b.broken)
+	}
 	if b.err != nil {
 		if isSyncFailure(b.err) {
 			db.fail(b.err)

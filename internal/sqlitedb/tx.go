@@ -19,12 +19,14 @@ type batch struct {
 	durable  bool
 	size     int
 	broken   error // a savepoint could not be taken back: nothing may be committed
+	undone   bool  // the only caller failed and the transaction is rolled back
 	onCommit []func()
 	err      error // valid once done is closed
 	done     chan struct{}
 }
 
-// run executes fn in a savepoint of its own. The writer's lock is held.
+// run executes fn in a savepoint of its own; the first caller of a batch needs none,
+// because nobody else's work is there yet. The writer's lock is held.
 func (b *batch) run(ctx context.Context, w *writer, fn func(tx *Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -33,9 +35,12 @@ func (b *batch) run(ctx context.Context, w *writer, fn func(tx *Tx) error) (err 
 		return storageError(b.broken)
 	}
 	b.size++
-	if _, err := w.exec(context.Background(), "SAVEPOINT caller"); err != nil {
-		b.broken = err
-		return storageError(err)
+	first := b.size == 1
+	if !first {
+		if _, err := w.exec(context.Background(), "SAVEPOINT caller"); err != nil {
+			b.broken = err
+			return storageError(err)
+		}
 	}
 	hooks := len(b.onCommit)
 	tx := &Tx{w: w, b: b}
@@ -44,11 +49,14 @@ func (b *batch) run(ctx context.Context, w *writer, fn func(tx *Tx) error) (err 
 		tx.over = true
 		if !finished || err != nil {
 			b.onCommit = b.onCommit[:hooks]
-			b.takeBack(w)
+			b.takeBack(w, first)
 		}
 	}()
 	if err = fn(tx); err == nil {
-		if _, err = w.exec(context.Background(), "RELEASE caller"); err != nil {
+		if !first {
+			_, err = w.exec(context.Background(), "RELEASE caller")
+		}
+		if err != nil {
 			err = storageError(err)
 		}
 	} else if isStorageFault(err) {
@@ -58,10 +66,16 @@ func (b *batch) run(ctx context.Context, w *writer, fn func(tx *Tx) error) (err 
 	return err
 }
 
-// takeBack undoes the caller's savepoint. On some faults (a full disk among them)
-// SQLite has ended the whole transaction by itself: then the batch is broken.
-func (b *batch) takeBack(w *writer) {
+// takeBack undoes the caller's part. On some faults (a full disk among them) SQLite has
+// ended the whole transaction by itself: then the batch is broken.
+func (b *batch) takeBack(w *writer, first bool) {
 	ctx := context.Background()
+	if first {
+		// It may be over already; then there is nothing to roll back.
+		_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
+		b.undone = true
+		return
+	}
 	if _, err := w.exec(ctx, "ROLLBACK TO caller"); err != nil {
 		b.broken = fmt.Errorf("roll back to savepoint: %w", err)
 		return
