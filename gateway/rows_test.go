@@ -112,3 +112,38 @@ func TestRetryWithAnotherTokenIsDecidedAnew(t *testing.T) {
 	}
 	require.Len(t, w.sent.of("POST"), 1)
 }
+
+// The failure table, for reads: no answer of the graph, of the upstream or of the log is
+// a refusal that says which, and nothing comes through.
+func TestReadsDuringOutages(t *testing.T) {
+	broken := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	for name, c := range map[string]struct {
+		upstream http.Handler
+		before   func(*world)
+		path     string
+		status   int
+		reason   string
+	}{
+		"graph down":           {before: func(w *world) { w.checker.down.Store(true) }, path: "/v1/customers/cus_1", status: 503, reason: "graph_unavailable"},
+		"graph down, a lookup": {before: func(w *world) { w.checker.down.Store(true) }, path: "/v1/charges/ch_1", status: 503, reason: "graph_unavailable"},
+		"upstream down":        {upstream: broken, path: "/v1/customers/cus_1", status: 502, reason: "upstream_failed"},
+		"lookup down":          {upstream: broken, path: "/v1/charges/ch_1", status: 502, reason: "upstream_failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, options{upstream: c.upstream})
+			token := w.token(nil, w.grant("", allOperations...))
+			if c.before != nil {
+				c.before(w)
+			}
+			a := w.send(token, get(c.path))
+			require.Equal(t, c.status, a.status, a.body)
+			require.Equal(t, c.reason, a.reason())
+			r := w.last()
+			require.Equal(t, c.reason, r.Reason)
+			require.Equal(t, w.Agents[0].String(), r.Agent)
+			if c.upstream == nil {
+				require.Empty(t, w.sent.of("GET"))
+			}
+		})
+	}
+}

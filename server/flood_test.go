@@ -27,3 +27,14 @@ func TestFloodOfRevocationsIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// The failure table, for revocation without a ledger: 503, and no word of success.
+func TestRevocationWithoutALedger(t *testing.T) {
+	w := newWorld(t)
+	token, _ := w.mint(w.agent)
+	require.NoError(t, w.ledger.Close())
+	resp, doc := w.asAgent(w.agent, "/acme/oauth2/revoke", token)
+	require.Equal(t, 503, resp.StatusCode, "%v", doc)
+	require.Equal(t, "temporarily_unavailable", doc["error"])
+	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+}
