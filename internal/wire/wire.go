@@ -59,7 +59,8 @@ type Effects interface {
 	// Reserve takes what the operation needs in one durable transaction: uses, hold,
 	// idempotency key and the audit begin. Any error means that nothing was taken and
 	// the operation is refused: KindConflict idempotency_key_reused (the key was used
-	// for another request) or idempotency_in_progress; KindForbidden uses_exhausted;
+	// for another request), idempotency_in_progress or idempotency_key_expired (it is too
+	// old to be a retry and too young to be new); KindForbidden uses_exhausted;
 	// KindInvalid for a malformed request; KindUnavailable when the ledger cannot write.
 	Reserve(ctx context.Context, r Reserve) (Reservation, error)
 	// Await waits until at least one of the holds that were Ahead of the reservation

@@ -19,10 +19,13 @@ import (
 	"github.com/agentid-dev/agentid/internal/wire"
 )
 
-// Retention is how long an idempotency key is remembered: shorter than the 24 hours of
-// the upstream, so that what we forgot is decided anew and what it forgot is not
-// taken for a retry.
-const Retention = 20 * time.Hour
+// An upstream remembers an idempotency key for 24 hours or a little more. A key is taken
+// for a retry up to Retention, while the upstream surely replays, and is free again after
+// ForgetAfter, when it surely does not. In between the key is refused.
+const (
+	Retention   = 20 * time.Hour
+	ForgetAfter = 26 * time.Hour
+)
 
 // Bounds of what a client chooses.
 const (
@@ -134,10 +137,14 @@ func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []by
 	if err != nil || !found {
 		return false, err
 	}
-	forgotten := owner.created <= e.created-Retention.Microseconds()
+	age := time.Duration(e.created-owner.created) * time.Microsecond
+	ended := owner.state != inFlight && owner.state != unknown
 	switch {
-	case forgotten && owner.state != inFlight && owner.state != unknown:
+	case ended && age >= ForgetAfter:
 		return false, freeKey(ctx, tx, owner.seq)
+	case ended && age >= Retention:
+		return false, agentid.Errorf(agentid.KindConflict, "idempotency_key_expired",
+			"the key was used some 20 hours ago; begin anew with another key").WithField("idempotency_key")
 	case owner.digest != e.digest:
 		return false, agentid.Errorf(agentid.KindConflict, "idempotency_key_reused", "the key was used for another request").WithField("idempotency_key")
 	case owner.state == inFlight:

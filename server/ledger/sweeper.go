@@ -139,7 +139,7 @@ func (l *Ledger) Purge(ctx context.Context) (int64, error) {
 		{`DELETE FROM assertions WHERE (client, hash) IN (SELECT client, hash FROM assertions WHERE expires < ? LIMIT ?)`, now},
 		{`DELETE FROM uses WHERE (token, capability) IN (SELECT token, capability FROM uses WHERE updated < ? LIMIT ?)`, now.Add(-usesKept)},
 		// Rows are in the order of their times, so only the oldest are looked at.
-		{`DELETE FROM effects WHERE due IS NULL AND seq IN (SELECT seq FROM effects ORDER BY seq LIMIT ?2) AND created < ?1`, now.Add(-Retention)},
+		{`DELETE FROM effects WHERE due IS NULL AND seq IN (SELECT seq FROM effects ORDER BY seq LIMIT ?2) AND created < ?1`, now.Add(-ForgetAfter)},
 		{`DELETE FROM signing_keys WHERE state = 3 AND published_until < ? AND ? > 0`, now.Add(-tokenMargin)},
 	} {
 		for {

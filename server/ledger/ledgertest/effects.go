@@ -170,7 +170,11 @@ func idempotency(t *testing.T, l Ledger, clock *Clock) {
 	require.NotEqual(t, first.UpstreamKey, theirs.UpstreamKey)
 
 	clock.Add(20*time.Hour + time.Second)
-	late := retry("q8")
+	between := retry("q8")
+	_, err = l.Reserve(ctx, between)
+	refuses(t, err, agentid.KindConflict, "idempotency_key_expired") // the upstream may or may not replay
+	clock.Add(6 * time.Hour)
+	late := retry("q9")
 	_, err = l.Reserve(ctx, late)
 	refuses(t, err, agentid.KindForbidden, "uses_exhausted") // forgotten: decided anew
 	late.Token = Ref(t, "token:acme/tok-2")
@@ -461,7 +465,7 @@ func purge(t *testing.T, l Ledger, clock *Clock) {
 	require.Zero(t, gone)
 	size, err := l.Audit().Size(ctx)
 	require.NoError(t, err)
-	clock.Add(26 * time.Hour)
+	clock.Add(27 * time.Hour)
 	gone, err = l.Purge(ctx)
 	require.NoError(t, err)
 	require.Equal(t, int64(2*n+2), gone)
