@@ -132,8 +132,8 @@ func (r *reader) walk(ctx context.Context, q querier, p plan, v view, rev, now i
 	}
 	var buf [8]row
 	arms, size := fewArms, firstPage
-	if len(p.ranges) <= someArms {
-		arms = someArms // all in one query
+	if len(p.ranges) <= manyArms {
+		arms = manyArms // all in one query
 	}
 	for ranges := p.ranges; len(ranges) > 0 && left > 0; {
 		arms = min(arms, len(ranges))

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,13 +28,23 @@ const (
 	rowLives = `deleted > ? AND created <= ? AND (+expires = 0 OR +expires > ?)`
 
 	fewArms  = 4
-	someArms = 8
-	manyArms = 16
+	manyArms = 40 // the agents of the deepest lineage at once
 )
 
+// armSizes are the numbers of ranges that there is a query for.
+var armSizes = [...]int{1, fewArms, 8, 16, manyArms}
+
 var pageQueries = map[direction]map[int]string{
-	byResource: {1: onePage("forward"), fewArms: joinedPage("forward", fewArms), someArms: joinedPage("forward", someArms), manyArms: joinedPage("forward", manyArms)},
-	bySubject:  {1: onePage("reverse"), fewArms: joinedPage("reverse", fewArms), someArms: joinedPage("reverse", someArms), manyArms: joinedPage("reverse", manyArms)},
+	byResource: pagesOf("forward"),
+	bySubject:  pagesOf("reverse"),
+}
+
+func pagesOf(table string) map[int]string {
+	pages := map[int]string{1: onePage(table)}
+	for _, arms := range armSizes[1:] {
+		pages[arms] = joinedPage(table, arms)
+	}
+	return pages
 }
 
 func onePage(table string) string {
@@ -60,15 +71,8 @@ type row struct {
 
 // page reads up to limit rows of at most manyArms ranges.
 func page(ctx context.Context, q querier, d direction, ranges []keyRange, rev, now int64, limit int, rows []row) ([]row, error) {
-	arms := 1
-	switch {
-	case len(ranges) > someArms:
-		arms = manyArms
-	case len(ranges) > fewArms:
-		arms = someArms
-	case len(ranges) > 1:
-		arms = fewArms
-	}
+	fits, _ := slices.BinarySearch(armSizes[:], len(ranges))
+	arms := armSizes[fits]
 	args := make([]any, 0, 2*arms+3)
 	for _, r := range ranges {
 		args = append(args, r.lo, r.hi)
