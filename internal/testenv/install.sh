@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: Node 20 or later with npm (for the
-# JavaScript clients that judge us). Everything else is a Go tool or an npm package that
+# Installs what the tests need and the machine lacks: a C compiler (for the race detector)
+# and Node 20 or later with npm (for the JavaScript clients that judge us). Everything else is a Go tool or an npm package that
 # the tests build or install themselves, under .cache. Fails loudly when it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,6 +8,12 @@ cd "$(dirname "$0")/../.."
 node_major() { "$1" --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p'; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+if ! command -v gcc >/dev/null; then
+  echo "installing a C compiler"
+  as_root apt-get update -qq
+  as_root apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null
+fi
 
 if ! command -v npm >/dev/null; then
   echo "installing npm"
