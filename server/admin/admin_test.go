@@ -480,6 +480,13 @@ func TestDeleteRefusesWhatIsInUseAndKeepsItUsable(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, status)
 	status, _ = r.call(http.MethodGet, "/tenants/acme/connectors/stripe", nil)
 	require.Equal(t, http.StatusNotFound, status)
+
+	// Each is on record before its edges go, and closed with how it ended.
+	var entries []string
+	for _, row := range r.auditRows("connector.delete") {
+		entries = append(entries, string(row.Phase)+" "+row.Decision.String())
+	}
+	require.Equal(t, []string{"begin allow", "finish deny", "begin allow", "finish allow"}, entries)
 }
 
 func TestOnlyAnAdministratorsCredentialIsTaken(t *testing.T) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -292,12 +294,21 @@ func (s *Service) deleteObject(kind string) handler {
 			return err
 		}
 		if len(gone) > 0 {
+			// On record before anything is taken away: a crash leaves it open.
+			begin := s.removed(ctx, kind, id, id.String())
+			begin.Phase = auditlog.Begin
+			if err := s.audit(ctx, begin); err != nil {
+				return err
+			}
 			if _, err := s.writeEdges(ctx, gone); err != nil {
 				return err
 			}
 		}
-		if err := s.deleteRow(ctx, kind, id); err != nil {
-			return s.restore(ctx, stands, err)
+		if err := s.deleteRow(ctx, kind, id, len(gone) > 0); err != nil {
+			if len(gone) == 0 {
+				return err
+			}
+			return s.undelete(ctx, stands, kind, id, err)
 		}
 		if err := s.reload(ctx); err != nil {
 			return err
@@ -319,8 +330,19 @@ func (s *Service) restore(ctx context.Context, stands edges, cause error) error 
 	return cause
 }
 
-func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref) error {
+// undelete brings the edges back and closes the audit entry with why.
+func (s *Service) undelete(ctx context.Context, stands edges, kind string, id agentid.Ref, cause error) error {
+	cause = s.restore(ctx, stands, cause)
+	finish := s.removed(ctx, kind, id, id.String())
+	finish.Phase, finish.Decision, finish.Reason = auditlog.Finish, auditlog.Deny, agentid.ReasonOf(cause)
+	return errors.Join(cause, s.audit(ctx, finish))
+}
+
+func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref, begun bool) error {
 	record, l := s.removed(ctx, kind, id, id.String()), s.cfg.Ledger
+	if begun {
+		record.Phase = auditlog.Finish
+	}
 	switch kind {
 	case KindTenant:
 		return l.DeleteTenant(ctx, id, record) //nolint:wrapcheck // an agentid.Error
