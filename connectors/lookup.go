@@ -49,7 +49,9 @@ func (c *Call) LookupPath(l *Lookup) (string, bool) {
 var currencyCode = regexp.MustCompile(`\A[a-z]{3}\z`)
 
 // Learn reads the answer to l. The object must be of the asked kind and bear the
-// asked id; anything else is KindUpstream "upstream_mismatch". A variable that an
+// asked id; anything else is KindUpstream "upstream_mismatch". One that names no other
+// object where the operation needs it is KindNotFound "object_absent", as if the object
+// itself were not there. A variable that an
 // input or an earlier lookup set is never changed by another value, except the facts
 // of the operation, which are live.
 func (c *Call) Learn(l *Lookup, answer []byte) error {
@@ -71,6 +73,9 @@ func (c *Call) Learn(l *Lookup, answer []byte) error {
 		v, err := s.value(object)
 		if err != nil {
 			return mismatch(l, err)
+		}
+		if v == nil && s.required && s.id != nil {
+			return agentid.Errorf(agentid.KindNotFound, "object_absent", "there is no such object")
 		}
 		if err := c.learn(s, v); err != nil {
 			return mismatch(l, err)

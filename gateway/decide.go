@@ -118,7 +118,11 @@ func (g *Gateway) lookUp(x *exchange, e effective) error {
 		if !found {
 			return resourceNotPermitted()
 		}
-		if err := e.call.Learn(l, answer); err != nil {
+		err = e.call.Learn(l, answer)
+		if agentid.KindOf(err) == agentid.KindNotFound {
+			return resourceNotPermitted()
+		}
+		if err != nil {
 			return err
 		}
 	}

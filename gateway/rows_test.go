@@ -83,6 +83,7 @@ func TestWhatThePaymentIntentNamesIsNotTrusted(t *testing.T) {
 		"charge of another intent":     {`{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1"}`, charge("ch_1", `"cus_1"`, `"pi_2"`), 502, "upstream_mismatch"},
 		"charge of no intent":          {`{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1"}`, charge("ch_1", `"cus_1"`, `null`), 502, "upstream_mismatch"},
 		"another charge in the answer": {`{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1"}`, charge("ch_2", `"cus_1"`, `"pi_1"`), 502, "upstream_mismatch"},
+		"no charge yet":                {`{"id":"pi_1","object":"payment_intent","latest_charge":null}`, "", 403, "resource_not_permitted"},
 		"another intent in the answer": {`{"id":"pi_2","object":"payment_intent","latest_charge":"ch_1"}`, charge("ch_1", `"cus_1"`, `"pi_1"`), 502, "upstream_mismatch"},
 		"an answer without an end":     {`{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1"}`, charge("ch_1", `"cus_1"`, `"pi_1"`) + strings.Repeat(" ", 300<<10), 502, "upstream_too_large"},
 		"a path in the answer":         {`{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1/../ch_2"}`, "", 502, "upstream_mismatch"},
