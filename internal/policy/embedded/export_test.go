@@ -20,3 +20,8 @@ func (c *Checker) AskRaw(ctx context.Context, req spicedb.CheckRequest) (spicedb
 func Provable(types map[string]*core.NamespaceDefinition, typ string) map[string][]string {
 	return shapeOf("hash", types).of[typ]
 }
+
+// Granting is what of one type grants by itself.
+func Granting(types map[string]*core.NamespaceDefinition, typ string) map[string][]string {
+	return shapeOf("hash", types).grants[typ]
+}

@@ -97,6 +97,21 @@ func (r *rows) hopeless(s *shape, c policy.Check) bool {
 	})
 }
 
+// settled reports whether a check is a definite yes because the subject, or everyone of
+// its type, stands without a caveat in a relation that grants the permission by itself.
+// A resource with too many relationships was not read and settles nothing.
+func (r *rows) settled(s *shape, c policy.Check) bool {
+	if s == nil {
+		return false
+	}
+	relations := s.grants[c.Resource.Type()][c.Permission]
+	return len(relations) > 0 && slices.ContainsFunc(r.of[whole(c.Resource)], func(rel tuple.Relationship) bool {
+		return rel.OptionalCaveat == nil && rel.Subject.ObjectType == c.Subject.Type() && rel.Subject.Relation == tuple.Ellipsis &&
+			(rel.Subject.ObjectID == c.Subject.ObjectID() || rel.Subject.ObjectID == tuple.PublicWildcard) &&
+			slices.Contains(relations, rel.Resource.Relation)
+	})
+}
+
 // about gives the rows that hold all of one relation of a resource.
 func (r *rows) about(typ, id, relation string) ([]tuple.Relationship, bool) {
 	if have, ok := r.of[graphstore.Resource{Type: typ, ID: id}]; ok {

@@ -190,3 +190,39 @@ func TestUnknownPermissionIsAnError(t *testing.T) {
 	_, _, err := w.Checker.CheckBulk(t.Context(), w.Zookie, []policy.Check{{Resource: w.Customer, Permission: "nothing", Subject: w.Agents[0]}})
 	require.Error(t, err)
 }
+
+// TestOnlyAUnionGrantsByItself: a relation below an intersection, an exclusion or an
+// arrow never settles a check.
+func TestOnlyAUnionGrantsByItself(t *testing.T) {
+	computed := func(name string) *core.SetOperation_Child {
+		return &core.SetOperation_Child{ChildType: &core.SetOperation_Child_ComputedUserset{ComputedUserset: &core.ComputedUserset{Relation: name}}}
+	}
+	set := func(children ...*core.SetOperation_Child) *core.SetOperation {
+		return &core.SetOperation{Child: children}
+	}
+	union := func(children ...*core.SetOperation_Child) *core.UsersetRewrite {
+		return &core.UsersetRewrite{RewriteOperation: &core.UsersetRewrite_Union{Union: set(children...)}}
+	}
+	both := &core.UsersetRewrite{RewriteOperation: &core.UsersetRewrite_Intersection{Intersection: set(computed("viewer"), computed("editor"))}}
+	without := &core.UsersetRewrite{RewriteOperation: &core.UsersetRewrite_Exclusion{Exclusion: set(computed("viewer"), computed("banned"))}}
+	arrow := &core.SetOperation_Child{ChildType: &core.SetOperation_Child_TupleToUserset{TupleToUserset: &core.TupleToUserset{
+		Tupleset: &core.TupleToUserset_Tupleset{Relation: "parent"}, ComputedUserset: &core.ComputedUserset{Relation: "view"},
+	}}}
+	nested := &core.SetOperation_Child{ChildType: &core.SetOperation_Child_UsersetRewrite{UsersetRewrite: both}}
+	got := embedded.Granting(map[string]*core.NamespaceDefinition{"doc": {Name: "doc", Relation: []*core.Relation{
+		{Name: "viewer"},
+		{Name: "editor"},
+		{Name: "banned"},
+		{Name: "parent"},
+		{Name: "either", UsersetRewrite: union(computed("viewer"), computed("editor"))},
+		{Name: "mixed", UsersetRewrite: union(computed("viewer"), nested, arrow, computed("both"))},
+		{Name: "both", UsersetRewrite: both},
+		{Name: "without", UsersetRewrite: without},
+		{Name: "round", UsersetRewrite: union(computed("round"), computed("editor"))},
+	}}}, "doc")
+	require.Equal(t, []string{"viewer", "editor"}, got["either"])
+	require.Equal(t, []string{"viewer"}, got["mixed"])
+	require.Empty(t, got["both"])
+	require.Empty(t, got["without"])
+	require.Equal(t, []string{"editor"}, got["round"])
+}

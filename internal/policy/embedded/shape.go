@@ -15,9 +15,14 @@ import (
 // intersection, an exclusion and an arrow over what is empty are empty. The keyword
 // `self` is the exception, and a permission that holds it, or anything that is not named
 // here, is left out: it is asked in full.
+//
+// It says too which of these relations grant the permission by themselves: the relation
+// itself, and whatever a union is made of. A subject that stands in one of them, without
+// a caveat, has the permission, whatever the rest of the expression says.
 type shape struct {
 	hash    string
 	of      map[string]map[string][]string // type, permission: its relations
+	grants  map[string]map[string][]string // type, permission: relations that grant it alone
 	subject map[string]bool                // the types
 }
 
@@ -43,18 +48,22 @@ func (c *Checker) shapeAt(ctx context.Context, at datastore.RevisionWithSchemaHa
 }
 
 func shapeOf(hash string, types map[string]*core.NamespaceDefinition) *shape {
-	s := &shape{hash: hash, of: make(map[string]map[string][]string, len(types)), subject: make(map[string]bool, len(types))}
+	s := &shape{
+		hash: hash, of: make(map[string]map[string][]string, len(types)),
+		grants: make(map[string]map[string][]string, len(types)), subject: make(map[string]bool, len(types)),
+	}
 	for name, def := range types {
 		s.subject[name] = true
 		relations := make(map[string]*core.Relation, len(def.GetRelation()))
 		for _, r := range def.GetRelation() {
 			relations[r.GetName()] = r
 		}
-		s.of[name] = make(map[string][]string, len(relations))
+		s.of[name], s.grants[name] = make(map[string][]string, len(relations)), make(map[string][]string, len(relations))
 		for permission := range relations {
 			w := walker{relations: relations, seen: map[string]bool{}}
 			if w.relation(permission) {
 				s.of[name][permission] = w.found
+				s.grants[name][permission] = granting(relations, permission, map[string]bool{})
 			}
 		}
 	}
@@ -125,4 +134,27 @@ func (w *walker) child(of string, child *core.SetOperation_Child) bool {
 	default:
 		return false
 	}
+}
+
+// granting lists the relations that grant a permission by themselves. A part that it
+// does not know adds none: the permission is then asked in full.
+func granting(relations map[string]*core.Relation, name string, seen map[string]bool) []string {
+	r, ok := relations[name]
+	if !ok || seen[name] {
+		return nil
+	}
+	seen[name] = true
+	if r.GetUsersetRewrite() == nil {
+		return []string{name}
+	}
+	var found []string
+	for _, child := range r.GetUsersetRewrite().GetUnion().GetChild() {
+		switch c := child.GetChildType().(type) {
+		case *core.SetOperation_Child_XThis:
+			found = append(found, name)
+		case *core.SetOperation_Child_ComputedUserset:
+			found = append(found, granting(relations, c.ComputedUserset.GetRelation(), seen)...)
+		}
+	}
+	return found
 }
