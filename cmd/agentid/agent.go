@@ -93,18 +93,7 @@ func (g group) retire(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "retire REF", Short: "End an agent for good", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			path, err := g.path(args[0])
-			if err != nil {
-				return err
-			}
-			var item object
-			if err := conn.call(cmd.Context(), http.MethodPost, path+"/retire", object{}, &item); err != nil {
-				return err
-			}
-			return out.one(cmd.OutOrStdout(), item)
+			return g.ask(cmd, conn, out, args[0], http.MethodPost, "/retire", object{})
 		},
 	}
 	out.flag(cmd)

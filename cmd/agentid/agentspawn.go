@@ -212,13 +212,6 @@ func (g group) narrow(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "narrow REF --ceiling FILE", Short: "Narrow what no token of an agent exceeds; tokens of it and of those it bounds are revoked", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			path, err := g.path(args[0])
-			if err != nil {
-				return err
-			}
 			bounds, err := n.bounds()
 			if err != nil {
 				return err
@@ -226,11 +219,7 @@ func (g group) narrow(conn *connection) *cobra.Command {
 			if bounds == nil {
 				return usagef("--ceiling: name a file")
 			}
-			var item object
-			if err := conn.call(cmd.Context(), http.MethodPut, path+"/ceiling", object{"ceiling": bounds}, &item); err != nil {
-				return err
-			}
-			return out.one(cmd.OutOrStdout(), item)
+			return g.ask(cmd, conn, out, args[0], http.MethodPut, "/ceiling", object{"ceiling": bounds})
 		},
 	}
 	cmd.Flags().StringVar(&n.ceiling, "ceiling", "", "file with a JSON array of capabilities and template calls")

@@ -56,18 +56,7 @@ func (g group) secret(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "secret REF", Short: "Make a secret for the connector's service, to introspect with; shown once", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			path, err := g.path(args[0])
-			if err != nil {
-				return err
-			}
-			var item object
-			if err := conn.call(cmd.Context(), http.MethodPost, path+"/secrets", object{}, &item); err != nil {
-				return err
-			}
-			return out.one(cmd.OutOrStdout(), item)
+			return g.ask(cmd, conn, out, args[0], http.MethodPost, "/secrets", object{})
 		},
 	}
 	out.flag(cmd)

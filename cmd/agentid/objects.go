@@ -85,22 +85,27 @@ func (g group) show(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show REF", Short: "Show one with its state", Args: cobra.ExactArgs(1), Aliases: []string{"describe"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			path, err := g.path(args[0])
-			if err != nil {
-				return err
-			}
-			var item object
-			if err := conn.call(cmd.Context(), http.MethodGet, path, nil, &item); err != nil {
-				return err
-			}
-			return out.one(cmd.OutOrStdout(), item)
+			return g.ask(cmd, conn, out, args[0], http.MethodGet, "", nil)
 		},
 	}
 	out.flag(cmd)
 	return cmd
+}
+
+// ask makes one call about the object that ref names, and prints the answer.
+func (g group) ask(cmd *cobra.Command, conn *connection, out printer, ref, method, suffix string, body any) error {
+	if err := out.check(); err != nil {
+		return err
+	}
+	path, err := g.path(ref)
+	if err != nil {
+		return err
+	}
+	var item object
+	if err := conn.call(cmd.Context(), method, path+suffix, body, &item); err != nil {
+		return err
+	}
+	return out.one(cmd.OutOrStdout(), item)
 }
 
 // state is freeze or unfreeze.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -37,29 +38,9 @@ life. All of them, when neither --template nor --details names less.`,
 			if err := out.check(); err != nil {
 				return err
 			}
-			parent, err := parentToken(from)
+			token, err := id.obtain(cmd.Context(), from, bearer)
 			if err != nil {
 				return err
-			}
-			req := client.TokenRequest{Resource: id.resource}
-			if from == "" || id.template != "" || id.details != "" {
-				if req, err = id.request(); err != nil {
-					return err
-				}
-			}
-			req.Bearer = bearer
-			agent, err := id.client()
-			if err != nil {
-				return err
-			}
-			var token client.Token
-			if from == "" {
-				token, err = agent.Mint(cmd.Context(), req)
-			} else {
-				token, err = agent.Exchange(cmd.Context(), parent, req)
-			}
-			if err != nil {
-				return err //nolint:wrapcheck // a Refusal says it all
 			}
 			if raw {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), token.Access.Reveal())
@@ -79,6 +60,29 @@ life. All of them, when neither --template nor --details names less.`,
 	cmd.Flags().StringVar(&from, "from", "", "the parent's token: file:/path or env:NAME")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the token in place of its claims")
 	return cmd
+}
+
+// obtain mints a token, or makes it from the parent's that from refers to.
+func (id *identity) obtain(ctx context.Context, from string, bearer bool) (client.Token, error) {
+	parent, err := parentToken(from)
+	if err != nil {
+		return client.Token{}, err
+	}
+	req := client.TokenRequest{Resource: id.resource}
+	if from == "" || id.template != "" || id.details != "" {
+		if req, err = id.request(); err != nil {
+			return client.Token{}, err
+		}
+	}
+	req.Bearer = bearer
+	agent, err := id.client()
+	if err != nil {
+		return client.Token{}, err
+	}
+	if from == "" {
+		return agent.Mint(ctx, req) //nolint:wrapcheck // a Refusal says it all
+	}
+	return agent.Exchange(ctx, parent, req) //nolint:wrapcheck // a Refusal says it all
 }
 
 // parentToken reads the token to exchange; the zero Token for no reference.
