@@ -53,7 +53,7 @@ func (d *Decider) Decide(ctx context.Context, q Question) (Allowed, error) {
 	if err := q.validate(); err != nil {
 		return Allowed{}, err
 	}
-	inputs, err := newInputs(q.Inputs)
+	inputs, err := NewInputs(q.Inputs)
 	if err != nil {
 		return Allowed{}, err
 	}

@@ -19,10 +19,10 @@ type Inputs struct {
 
 const maxExact = 1 << 53 // beyond it a JSON number is no longer exact
 
-// newInputs validates a caveat context: names as SpiceDB takes them; values of string,
+// NewInputs validates a caveat context: names as SpiceDB takes them; values of string,
 // int64 within 2^53, bool or []string; at most MaxInputs fields and MaxContext bytes.
 // It returns nil for an empty one and KindInvalid naming the field at fault.
-func newInputs(raw map[string]any) (*Inputs, error) {
+func NewInputs(raw map[string]any) (*Inputs, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}

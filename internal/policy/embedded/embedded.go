@@ -20,6 +20,7 @@ import (
 	"github.com/authzed/spicedb/pkg/datalayer"
 	"github.com/authzed/spicedb/pkg/datastore"
 	spicedb "github.com/authzed/spicedb/pkg/embedded"
+	"github.com/authzed/spicedb/pkg/tuple"
 	"github.com/authzed/spicedb/pkg/zedtoken"
 	"golang.org/x/sync/errgroup"
 
@@ -78,22 +79,31 @@ func (c *Checker) Close() error { return c.permissions.Close() }
 // CheckBulk implements policy.Checker: at the head, which is at least as new as any
 // revision that this datastore ever gave out.
 func (c *Checker) CheckBulk(ctx context.Context, atLeast agentid.Zookie, checks []policy.Check) (agentid.Zookie, []policy.Answer, error) {
-	head, err := c.datastore.HeadRevision(ctx)
+	head, zookie, err := c.at(ctx, atLeast)
 	if err != nil {
-		return "", nil, fmt.Errorf("read the head revision: %w", err)
-	}
-	if err := c.honour(atLeast, head.Revision); err != nil {
 		return "", nil, err
-	}
-	token, err := zedtoken.NewFromRevision(ctx, head.Revision, datalayer.SchemaHash(head.SchemaHash), c.datastore)
-	if err != nil {
-		return "", nil, fmt.Errorf("name the revision: %w", err)
 	}
 	answers, err := c.ask(ctx, head, checks)
 	if err != nil {
 		return "", nil, err
 	}
-	return agentid.Zookie(token.GetToken()), answers, nil
+	return zookie, answers, nil
+}
+
+// at pins the head for one bulk, and names it.
+func (c *Checker) at(ctx context.Context, atLeast agentid.Zookie) (datastore.RevisionWithSchemaHash, agentid.Zookie, error) {
+	head, err := c.datastore.HeadRevision(ctx)
+	if err != nil {
+		return head, "", fmt.Errorf("read the head revision: %w", err)
+	}
+	if err := c.honour(atLeast, head.Revision); err != nil {
+		return head, "", err
+	}
+	token, err := zedtoken.NewFromRevision(ctx, head.Revision, datalayer.SchemaHash(head.SchemaHash), c.datastore)
+	if err != nil {
+		return head, "", fmt.Errorf("name the revision: %w", err)
+	}
+	return head, agentid.Zookie(token.GetToken()), nil
 }
 
 // honour refuses a zookie that another graph made, or that names a revision which is
@@ -162,6 +172,18 @@ func (c *Checker) askOne(ctx context.Context, check policy.Check, answer *policy
 	}
 	*answer = policy.Answer{Check: check, Verdict: verdict(result), Missing: result.MissingContext}
 	return nil
+}
+
+// member says whether the subject is one of a set, such as agent_type:acme/t#instance.
+func (c *Checker) member(ctx context.Context, set tuple.ObjectAndRelation, subject agentid.Ref) (policy.Verdict, error) {
+	result, err := c.permissions.Check(ctx, spicedb.CheckRequest{
+		ResourceType: set.ObjectType, ResourceID: set.ObjectID, Permission: set.Relation,
+		SubjectType: subject.Type(), SubjectID: subject.ObjectID(),
+	})
+	if err != nil {
+		return 0, bulk.Error(err)
+	}
+	return verdict(result), nil
 }
 
 func verdict(r spicedb.CheckResult) policy.Verdict {

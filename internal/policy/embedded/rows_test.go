@@ -22,14 +22,14 @@ import (
 
 // TestRowsEqualFullChecks writes and takes away relationships at random, expired,
 // caveated, wildcard and many of them, and wants of every check of a bulk what the engine
-// answers by itself, with nothing read ahead.
+// answers by itself, with nothing read ahead; and of every residual the same.
 func TestRowsEqualFullChecks(t *testing.T) {
 	w := policytest.NewWorld(t, start(t), "prop", 1)
 	checker, ok := w.Checker.(*embedded.Checker)
 	require.True(t, ok)
 	rng := rand.New(rand.NewPCG(3, 14)) // reproducible, not secret
 	edges, checks := randomEdges(w), allChecks(t, w)
-	seen := map[policy.Verdict]int{}
+	seen, rests := map[policy.Verdict]int{}, map[policy.Verdict]int{}
 	for round := range 120 {
 		for range 1 + rng.IntN(4) {
 			e := edges[rng.IntN(len(edges))]
@@ -45,8 +45,11 @@ func TestRowsEqualFullChecks(t *testing.T) {
 				w.Touch(t, relate.Edge{Resource: w.Account, Relation: schema.PaymentsReader, Subject: relate.To(user)})
 			}
 		}
-		_, answers, err := checker.CheckBulk(t.Context(), w.Zookie, checks)
+		at, answers, err := checker.CheckBulk(t.Context(), w.Zookie, checks)
 		require.NoError(t, err)
+		split, residuals, err := checker.Residuals(t.Context(), w.Zookie, checks)
+		require.NoError(t, err)
+		require.Equal(t, at, split)
 		for i, a := range answers {
 			c := checks[i]
 			want, err := checker.AskRaw(t.Context(), spicedb.CheckRequest{
@@ -64,7 +67,18 @@ func TestRowsEqualFullChecks(t *testing.T) {
 			require.Equal(t, verdict, a.Verdict, "round %d: %s#%s@%s", round, c.Resource, c.Permission, c.Subject)
 			require.ElementsMatch(t, want.MissingContext, a.Missing)
 			seen[verdict]++
+			if residuals[i] == nil {
+				continue
+			}
+			rest, missing, err := residuals[i].Evaluate(c.Inputs)
+			require.NoError(t, err)
+			require.Equal(t, verdict, rest, "round %d: the residual of %s#%s@%s", round, c.Resource, c.Permission, c.Subject)
+			require.ElementsMatch(t, want.MissingContext, missing)
+			rests[verdict]++
 		}
+	}
+	for _, v := range []policy.Verdict{policy.VerdictYes, policy.VerdictNo, policy.VerdictConditional} {
+		require.Greater(t, rests[v], 100, "verdict %d of a residual", v)
 	}
 	require.Positive(t, seen[policy.VerdictYes])
 	require.Positive(t, seen[policy.VerdictNo])

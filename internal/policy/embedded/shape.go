@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/authzed/spicedb/pkg/datastore"
 	core "github.com/authzed/spicedb/pkg/proto/core/v1"
@@ -18,12 +19,33 @@ import (
 //
 // It says too which of these relations grant the permission by themselves: the relation
 // itself, and whatever a union is made of. A subject that stands in one of them, without
-// a caveat, has the permission, whatever the rest of the expression says.
+// a caveat, has the permission, whatever the rest of the expression says. Where they are
+// all that the permission is made of, it is a union of relations and nothing else.
 type shape struct {
 	hash    string
 	of      map[string]map[string][]string // type, permission: its relations
 	grants  map[string]map[string][]string // type, permission: relations that grant it alone
+	union   map[string]map[string][]string // the same, where nothing else makes it up
 	subject map[string]bool                // the types
+
+	definitions map[string]*core.CaveatDefinition
+	caveats     sync.Map // by name: *compiled
+}
+
+// caveat compiles a caveat of the schema, once.
+func (s *shape) caveat(name string) (*compiled, error) {
+	if found, ok := s.caveats.Load(name); ok {
+		return found.(*compiled), nil //nolint:forcetypeassert // the map's only type
+	}
+	def, ok := s.definitions[name]
+	if !ok {
+		return nil, errUnknownCaveat
+	}
+	made, err := compile(def)
+	if err == nil {
+		s.caveats.Store(name, made)
+	}
+	return made, err
 }
 
 // shapeAt is the shape of the schema at a revision; nil where it cannot be told.
@@ -43,6 +65,7 @@ func (c *Checker) shapeAt(ctx context.Context, at datastore.RevisionWithSchemaHa
 		return nil, nil
 	}
 	s := shapeOf(at.SchemaHash, v1.GetNamespaceDefinitions())
+	s.definitions = v1.GetCaveatDefinitions()
 	c.shape.Store(s)
 	return s, nil
 }
@@ -50,7 +73,8 @@ func (c *Checker) shapeAt(ctx context.Context, at datastore.RevisionWithSchemaHa
 func shapeOf(hash string, types map[string]*core.NamespaceDefinition) *shape {
 	s := &shape{
 		hash: hash, of: make(map[string]map[string][]string, len(types)),
-		grants: make(map[string]map[string][]string, len(types)), subject: make(map[string]bool, len(types)),
+		grants: make(map[string]map[string][]string, len(types)), union: make(map[string]map[string][]string, len(types)),
+		subject: make(map[string]bool, len(types)),
 	}
 	for name, def := range types {
 		s.subject[name] = true
@@ -58,12 +82,15 @@ func shapeOf(hash string, types map[string]*core.NamespaceDefinition) *shape {
 		for _, r := range def.GetRelation() {
 			relations[r.GetName()] = r
 		}
-		s.of[name], s.grants[name] = make(map[string][]string, len(relations)), make(map[string][]string, len(relations))
+		s.of[name], s.grants[name], s.union[name] = map[string][]string{}, map[string][]string{}, map[string][]string{}
 		for permission := range relations {
 			w := walker{relations: relations, seen: map[string]bool{}}
 			if w.relation(permission) {
 				s.of[name][permission] = w.found
 				s.grants[name][permission] = granting(relations, permission, map[string]bool{})
+				if all, only := unionOf(relations, permission, map[string]bool{}); only {
+					s.union[name][permission] = all
+				}
 			}
 		}
 	}
@@ -157,4 +184,37 @@ func granting(relations map[string]*core.Relation, name string, seen map[string]
 		}
 	}
 	return found
+}
+
+// unionOf lists the relations that a permission is the union of; false where it is made
+// of anything else.
+func unionOf(relations map[string]*core.Relation, name string, seen map[string]bool) ([]string, bool) {
+	r, ok := relations[name]
+	if !ok {
+		return nil, false
+	}
+	if seen[name] {
+		return nil, true
+	}
+	seen[name] = true
+	if r.GetUsersetRewrite() == nil {
+		return []string{name}, true
+	}
+	children := r.GetUsersetRewrite().GetUnion().GetChild()
+	var all []string
+	for _, child := range children {
+		switch c := child.GetChildType().(type) {
+		case *core.SetOperation_Child_XThis:
+			all = append(all, name)
+		case *core.SetOperation_Child_ComputedUserset:
+			more, only := unionOf(relations, c.ComputedUserset.GetRelation(), seen)
+			if !only {
+				return nil, false
+			}
+			all = append(all, more...)
+		default:
+			return nil, false
+		}
+	}
+	return all, len(children) > 0
 }
