@@ -17,6 +17,7 @@ import (
 	"github.com/agentid-dev/agentid/gateway/forward"
 	"github.com/agentid-dev/agentid/gateway/limits"
 	"github.com/agentid-dev/agentid/gateway/rawhttp"
+	"github.com/agentid-dev/agentid/internal/egress"
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
@@ -31,13 +32,13 @@ type Config struct {
 	Kinds   map[string]*connectors.Kind // connectors.Builtin() when nil
 	Issuer  string                      // the broker's base URL; tokens are of it or of <Issuer>/<tenant>
 
-	Skew            time.Duration    // between the clocks of broker and gateway; 30 s when zero
-	UpstreamTimeout time.Duration    // of one forwarded request; 30 s when zero
-	LookupTimeout   time.Duration    // of one lookup; 10 s when zero
-	HoldWait        time.Duration    // for earlier holds on the same fact; 15 s when zero
-	Resolver        forward.Resolver // net.DefaultResolver when nil
-	TenantPerMinute int              // requests of one tenant; limits.TenantPerMinute when zero
-	TenantBurst     int              // at once; limits.TenantBurst when zero
+	Skew            time.Duration   // between the clocks of broker and gateway; 30 s when zero
+	UpstreamTimeout time.Duration   // of one forwarded request; 30 s when zero
+	LookupTimeout   time.Duration   // of one lookup; 10 s when zero
+	HoldWait        time.Duration   // for earlier holds on the same fact; 15 s when zero
+	Resolver        egress.Resolver // net.DefaultResolver when nil
+	TenantPerMinute int             // requests of one tenant; limits.TenantPerMinute when zero
+	TenantBurst     int             // at once; limits.TenantBurst when zero
 	Now             func() time.Time
 	Logger          *slog.Logger
 	Metrics         prometheus.Registerer // nil: none

@@ -20,6 +20,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/connectors"
+	"github.com/agentid-dev/agentid/internal/egress"
 	"github.com/agentid-dev/agentid/internal/policy"
 )
 
@@ -28,9 +29,9 @@ const MaxLookup = 256 << 10
 
 // Config makes a Forwarder.
 type Config struct {
-	Timeout  time.Duration // of one request with its body; 30 s when zero
-	Lookup   time.Duration // of one lookup; 10 s when zero
-	Resolver Resolver      // net.DefaultResolver when nil
+	Timeout  time.Duration   // of one request with its body; 30 s when zero
+	Lookup   time.Duration   // of one lookup; 10 s when zero
+	Resolver egress.Resolver // net.DefaultResolver when nil
 	Now      func() time.Time
 }
 
@@ -55,7 +56,7 @@ func New(cfg Config) *Forwarder {
 }
 
 func transport(cfg Config, allowPrivate bool) *http.Transport {
-	d := &Dialer{Resolver: cfg.Resolver, AllowPrivate: allowPrivate}
+	d := &egress.Dialer{Resolver: cfg.Resolver, AllowPrivate: allowPrivate}
 	return &http.Transport{
 		Proxy:                  nil, // an environment's proxy would dial for us
 		DialContext:            d.DialContext,
@@ -261,7 +262,7 @@ func failure(ctx context.Context, err error, noByte bool) error {
 	e := agentid.Errorf(agentid.KindUpstream, "upstream_unreachable", "the upstream could not be reached")
 	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, errBlocked):
+	case errors.Is(err, egress.ErrBlocked):
 		e = agentid.Errorf(agentid.KindUpstream, "upstream_blocked", "the upstream's address is not one that the gateway speaks to")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():

@@ -1,4 +1,4 @@
-package forward_test
+package egress_test
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/internal/egress"
 )
 
-func TestAddressesThatTheGatewaySpeaksTo(t *testing.T) {
+func TestAddressesThatWeSpeakTo(t *testing.T) {
 	for text, want := range map[string]struct{ public, private bool }{
 		"8.8.8.8":                {true, true},
 		"2606:4700::1111":        {true, true},
@@ -68,10 +68,10 @@ func TestAddressesThatTheGatewaySpeaksTo(t *testing.T) {
 		"fd20:ce::254":           {},
 	} {
 		a := netip.MustParseAddr(text)
-		require.Equal(t, want.public, forward.Permitted(a, false), text)
-		require.Equal(t, want.private, forward.Permitted(a, true), text)
+		require.Equal(t, want.public, egress.Permitted(a, false), text)
+		require.Equal(t, want.private, egress.Permitted(a, true), text)
 	}
-	require.False(t, forward.Permitted(netip.Addr{}, true))
+	require.False(t, egress.Permitted(netip.Addr{}, true))
 }
 
 // names is a resolver under an attacker's control: it answers differently each time.
@@ -110,7 +110,7 @@ func TestDialAfterResolution(t *testing.T) {
 		"shared address":     {"100.64.0.1"},
 		"link-local of IPv6": {"fe80::1"},
 	} {
-		d := &forward.Dialer{Resolver: &names{answers: [][]string{answers}}}
+		d := &egress.Dialer{Resolver: &names{answers: [][]string{answers}}}
 		_, err := d.DialContext(t.Context(), "tcp", "upstream.example:"+port)
 		require.Error(t, err, name)
 		if len(answers) > 0 {
@@ -118,13 +118,13 @@ func TestDialAfterResolution(t *testing.T) {
 		}
 	}
 	for _, literal := range []string{"127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "0.0.0.0"} {
-		_, err := (&forward.Dialer{}).DialContext(t.Context(), "tcp", literal+":"+port)
+		_, err := (&egress.Dialer{}).DialContext(t.Context(), "tcp", literal+":"+port)
 		require.ErrorContains(t, err, "not public", literal)
 	}
 	// Spellings that only a C library takes for an address do not become one.
 	for _, odd := range []string{"2130706433", "0177.0.0.1", "0x7f.1", "127.1"} {
-		_, err := (&forward.Dialer{Resolver: failing{}}).DialContext(t.Context(), "tcp", odd+":"+port)
-		require.ErrorContains(t, err, "resolve upstream", odd)
+		_, err := (&egress.Dialer{Resolver: failing{}}).DialContext(t.Context(), "tcp", odd+":"+port)
+		require.ErrorContains(t, err, "resolve", odd)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestDNSRebinding(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
 	resolver := &names{answers: [][]string{{"127.0.0.1"}, {"169.254.169.254"}}}
-	d := &forward.Dialer{Resolver: resolver, AllowPrivate: true}
+	d := &egress.Dialer{Resolver: resolver, AllowPrivate: true}
 	conn, err := d.DialContext(t.Context(), "tcp", "rebind.example:"+strings.Split(l.Addr().String(), ":")[1])
 	require.NoError(t, err)
 	require.Equal(t, l.Addr().String(), conn.RemoteAddr().String())

@@ -1,4 +1,4 @@
-package forward
+package egress
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// errBlocked marks an address that the gateway does not speak to.
-var errBlocked = errors.New("the address is not public")
+// ErrBlocked marks an address that we do not speak to.
+var ErrBlocked = errors.New("the address is not public")
 
 // Resolver turns a host name into addresses; *net.Resolver is one.
 type Resolver interface {
@@ -24,6 +24,7 @@ type Dialer struct {
 	Resolver     Resolver      // net.DefaultResolver when nil
 	Timeout      time.Duration // per attempt; 5 s when zero
 	AllowPrivate bool          // loopback, private and shared addresses too
+	loopbackOnly bool          // for http in clear
 }
 
 const defaultDialTimeout = 5 * time.Second
@@ -32,7 +33,7 @@ const defaultDialTimeout = 5 * time.Second
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("dial upstream: %w", err)
+		return nil, fmt.Errorf("dial: %w", err)
 	}
 	addrs, err := d.resolve(ctx, host)
 	if err != nil {
@@ -40,7 +41,10 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	for _, a := range addrs {
 		if !Permitted(a, d.AllowPrivate) {
-			return nil, fmt.Errorf("dial upstream: %w", errBlocked)
+			return nil, fmt.Errorf("dial: %w", ErrBlocked)
+		}
+		if d.loopbackOnly && !a.IsLoopback() {
+			return nil, fmt.Errorf("dial: %w", ErrInsecure)
 		}
 	}
 	timeout := d.Timeout
@@ -54,7 +58,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			return conn, nil
 		}
 	}
-	return nil, fmt.Errorf("dial upstream: %w", err)
+	return nil, fmt.Errorf("dial: %w", err)
 }
 
 func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -67,10 +71,10 @@ func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	}
 	addrs, err := r.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, fmt.Errorf("resolve upstream: %w", err)
+		return nil, fmt.Errorf("resolve: %w", err)
 	}
 	if len(addrs) == 0 {
-		return nil, errors.New("resolve upstream: the name has no address")
+		return nil, errors.New("resolve: the name has no address")
 	}
 	for i, a := range addrs {
 		// A resolver hands out IPv4 answers in mapped form; as a literal or in an
@@ -88,11 +92,11 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// private may be allowed for a connector: RFC 1918, loopback, shared address space,
+// private may be allowed for a connector or an issuer: RFC 1918, loopback, shared address space,
 // unique local addresses.
 var private = prefixes("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7")
 
-// never is refused for every connector: link-local with the clouds' metadata services,
+// never is refused always: link-local with the clouds' metadata services,
 // "this network", multicast, reserved and documentation ranges (RFC 6890), and the
 // ranges that hide an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible.
 var never = prefixes(
@@ -102,7 +106,7 @@ var never = prefixes(
 	"fe80::/10", "fec0::/10", "ff00::/8", "fd00:ec2::254/128", "fd20:ce::254/128",
 )
 
-// Permitted reports whether the gateway may connect to a. A zoned or IPv4-mapped
+// Permitted reports whether we may connect to a. A zoned or IPv4-mapped
 // address is never permitted; outside of IPv4 only global unicast (2000::/3) is.
 func Permitted(a netip.Addr, allowPrivate bool) bool {
 	if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
