@@ -20,7 +20,7 @@ build: ## build bin/agentid, a static binary
 demo: build ## run the worked example: one agent, one refund, everything else refused
 	./bin/agentid demo
 
-deps: ## install what the tests need: Node 20 or later, the npm clients, stripe-mock
+deps: ## install what the tests need: a C compiler, Node 20 or later, Chromium
 	./internal/testenv/install.sh
 
 test: deps ## install what the tests need and run them all (under 30 minutes from cold on 2 cores)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: a C compiler (for the race detector)
-# and Node 20 or later with npm (for the JavaScript clients that judge us). Everything else is a Go tool or an npm package that
-# the tests build or install themselves, under .cache. Fails loudly when it cannot.
+# Installs what the tests need and the machine lacks: a C compiler (for the race detector),
+# Node 20 or later with npm (for the JavaScript clients and the OpenID provider that judge
+# us) and Chromium (for the logins). Everything else is a Go tool or an npm package, at the
+# version that tools/go.mod or a lock file pins, which the tests build or install
+# themselves, under .cache. Fails loudly when it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,6 +21,12 @@ if ! command -v npm >/dev/null; then
   echo "installing npm"
   as_root apt-get update -qq
   as_root apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null
+fi
+
+if ! command -v chromium >/dev/null; then
+  echo "installing Chromium"
+  as_root apt-get update -qq
+  as_root apt-get install -y -qq --no-install-recommends chromium >/dev/null
 fi
 
 major=$(node_major node || true)
