@@ -26,6 +26,7 @@ import (
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/fleet"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/introspection"
 	"github.com/agentid-dev/agentid/server/issue"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -37,11 +38,13 @@ import (
 
 // Config configures New. Everything without a default is required.
 type Config struct {
-	BaseURL       string // public: scheme://host[:port]; the root issuer
-	Ledger        *ledger.Ledger
-	Audit         wire.Audit // where refusals go
-	Permissions   v1.PermissionsServiceClient
-	Decider       *policy.Decider
+	BaseURL     string // public: scheme://host[:port]; the root issuer
+	Ledger      *ledger.Ledger
+	Audit       wire.Audit // where refusals go
+	Permissions v1.PermissionsServiceClient
+	Decider     *policy.Decider
+	// Hub brings what is taken away to the gateways. Default: one that has none.
+	Hub           *hub.Hub
 	Kinds         map[string]*connectors.Kind
 	PolicyVersion func() string
 	TokenLifetime time.Duration // default: issue.DefaultLifetime
@@ -82,6 +85,11 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg}
 	var err error
+	if b.cfg.Hub == nil {
+		if b.cfg.Hub, err = NewHub(ctx, cfg.Ledger, hub.Config{Now: cfg.Now, Logger: cfg.Logger}); err != nil {
+			return nil, err
+		}
+	}
 	if b.issuers, err = discovery.NewIssuers(cfg.BaseURL); err != nil {
 		return nil, err
 	}
@@ -107,6 +115,16 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	return b, b.newEndpoints()
+}
+
+// NewHub makes a hub that begins with what the ledger knows.
+func NewHub(ctx context.Context, l *ledger.Ledger, cfg hub.Config) (*hub.Hub, error) {
+	var err error
+	if cfg.Start, err = l.State(ctx); err != nil {
+		return nil, err
+	}
+	cfg.Newer = l.Newer
+	return hub.New(cfg)
 }
 
 func (b *Broker) newDocuments() (*discovery.Documents, error) {
@@ -203,6 +221,9 @@ func (b *Broker) Signer() *signer.Signer { return b.signer }
 // Fleet is what gateways in this process ask. Whoever changes a connector or a
 // credential calls its Reload before answering.
 func (b *Broker) Fleet() *fleet.Fleet { return b.fleet }
+
+// Hub is where gateways subscribe.
+func (b *Broker) Hub() *hub.Hub { return b.cfg.Hub }
 
 // Revoker takes tokens away for administrators.
 func (b *Broker) Revoker() *revocation.Revoker { return b.revoker }

@@ -1,13 +1,18 @@
 package graphstore
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/authzed/spicedb/pkg/datalayer"
 	"github.com/authzed/spicedb/pkg/datastore"
 	core "github.com/authzed/spicedb/pkg/proto/core/v1"
 	"github.com/authzed/spicedb/pkg/tuple"
+	"github.com/authzed/spicedb/pkg/zedtoken"
+
+	"github.com/agentid-dev/agentid"
 )
 
 // changeChunk is how many changes share a row of the change log; it bounds what a
@@ -17,9 +22,25 @@ const changeChunk = 1000
 // Commit is what the commit hook gets to know.
 type Commit struct {
 	Revision      datastore.Revision
+	SchemaHash    string                     // of the schema at Revision
 	Relationships []tuple.RelationshipUpdate // touched or deleted; a create is a touch
 	Schema        bool                       // a definition or the stored schema changed
 	Truncated     bool                       // more changed than Relationships says: assume everything did
+}
+
+// Zookie is the ZedToken of a commit: an error means that the store is closed.
+func (s *Store) Zookie(c Commit) (agentid.Zookie, error) {
+	token, err := zedtoken.NewFromRevision(context.Background(), c.Revision, datalayer.SchemaHash(c.SchemaHash), s)
+	if err != nil {
+		return "", fmt.Errorf("graphstore: compose a zookie: %w", err)
+	}
+	return agentid.Zookie(token.GetToken()), nil
+}
+
+// Head is the newest commit, without its changes.
+func (s *Store) Head() Commit {
+	h := s.head.Load()
+	return Commit{Revision: Revision(h.rev), SchemaHash: h.schemaHash}
 }
 
 // changeOp says what happened to a thing. The letters are in the file.

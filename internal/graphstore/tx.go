@@ -302,7 +302,7 @@ func (s *Store) publish(w *writer) {
 	}
 	s.head.Store(h)
 	if s.cfg.OnCommit != nil {
-		c := Commit{Revision: Revision(w.rev), Schema: w.set.schema, Truncated: w.set.spilled}
+		c := Commit{Revision: Revision(w.rev), SchemaHash: h.schemaHash, Schema: w.set.schema, Truncated: w.set.spilled}
 		var out datastore.RevisionChanges
 		for i := range w.set.list {
 			ch := &w.set.list[i]

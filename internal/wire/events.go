@@ -59,7 +59,7 @@ type Event struct {
 	Epoch agentid.Epoch `json:"epoch,omitempty"` // of the revocation; 0 when nothing was taken away by intent
 
 	Denials []Denial      `json:"denials,omitempty"` // EventDeny
-	Lift    []agentid.Ref `json:"lift,omitempty"`    // EventSettled: what the graph upholds from here on; a token is never lifted
+	Lift    []agentid.Ref `json:"lift,omitempty"`    // EventSettled: what the graph upholds from here on; a token is never lifted, nor a denial of a higher epoch than the event's
 
 	// Raise are the refs whose generation moves: an agent's or a token's own, or a
 	// tenant's, which everything else in it depends on. All: every generation moves.

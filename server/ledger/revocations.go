@@ -9,6 +9,7 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
+	"github.com/agentid-dev/agentid/internal/wire"
 )
 
 // Revocation is something that is taken away: begun, and settled once the graph says so.
@@ -137,6 +138,35 @@ func (l *Ledger) Floor(ctx context.Context) (agentid.Zookie, agentid.Epoch, stri
 		CAST(coalesce((SELECT value FROM meta WHERE name = '`+metaFloorEpoch+`'), x'30') AS INTEGER),
 		(SELECT value FROM meta WHERE name = '`+metaIncarnation+`')`)
 	return agentid.Zookie(zookie), agentid.Epoch(epoch), string(incarnation), err
+}
+
+// Newer says whether zookie a is of a later revision than b.
+func (l *Ledger) Newer(a, b agentid.Zookie) (bool, error) { return l.cfg.Newer(a, b) }
+
+// State is what gateways begin with: the last epoch, the floor, the incarnation, and what
+// is denied: every open intent, and every token whose revoked edge has not run out.
+func (l *Ledger) State(ctx context.Context) (wire.State, error) {
+	floor, _, incarnation, err := l.Floor(ctx)
+	if err != nil {
+		return wire.State{}, err
+	}
+	out := wire.State{Floor: floor, Incarnation: incarnation}
+	if out.Epoch, err = l.Epoch(ctx); err != nil {
+		return out, err
+	}
+	err = rows(ctx, l.reader(), func(row *sql.Rows) error {
+		var d wire.Denial
+		var target string
+		var expires int64
+		if err := row.Scan(&d.Epoch, &target, &expires); err != nil {
+			return readError(err)
+		}
+		d.Until = fromMicros(expires)
+		err := parseRefs([]string{target}, &d.Target)
+		out.Denials = append(out.Denials, d)
+		return err
+	}, `SELECT epoch, target, expires FROM revocations WHERE settled = 0 OR (expires > ? AND target >= 'token:' AND target < 'token;') ORDER BY epoch`, micros(l.now()))
+	return out, err
 }
 
 // Epoch is the last epoch that was given out, 0 before the first.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ import (
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
 	"github.com/agentid-dev/agentid/server/admin"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -57,6 +59,7 @@ type Process struct {
 	engine   *engine.Engine
 	ledger   *ledger.Ledger
 	decider  *policy.Decider
+	hub      atomic.Pointer[hub.Hub] // set once the ledger is open; the graph is written before
 	broker   *server.Broker
 	admin    *admin.Service
 	gateway  *gateway.Gateway
@@ -80,7 +83,7 @@ func Start(ctx context.Context, cfg config.Config, opts Options) (*Process, erro
 	}
 	p := &Process{cfg: cfg, opts: opts, draining: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
-		p.openData, p.openGraph, p.openLedger, p.makeBroker, p.makeAdmin, p.makeGateway, p.serve,
+		p.openData, p.openGraph, p.openLedger, p.makeHub, p.makeBroker, p.makeAdmin, p.makeGateway, p.serve,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.Close(context.WithoutCancel(ctx)))
@@ -110,7 +113,7 @@ func (p *Process) openGraph(ctx context.Context) error {
 	var err error
 	if p.store, err = graphstore.Open(ctx, graphstore.Config{
 		Path: filepath.Join(p.cfg.DataDir, graphFile), GCWindow: p.cfg.Graph.GCWindow, GCInterval: p.cfg.Graph.GCInterval,
-		Logger: p.component("graph"), Now: p.opts.Now,
+		OnCommit: p.committed, Logger: p.component("graph"), Now: p.opts.Now,
 	}); err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}
@@ -130,6 +133,34 @@ func (p *Process) openGraph(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
+	return nil
+}
+
+// committed tells the gateways of every write to the graph, by whatever way it came.
+func (p *Process) committed(c graphstore.Commit) {
+	h := p.hub.Load()
+	if h == nil {
+		return
+	}
+	zookie, err := p.store.Zookie(c)
+	event := hub.Changed(c, zookie)
+	if err != nil { // the store is being closed
+		p.component("graph").Error("a commit has no zookie", observe.KeyError, err.Error())
+		event.All = true
+	}
+	h.Publish(event)
+}
+
+// makeHub begins with what the ledger knows and the graph as it is.
+func (p *Process) makeHub(ctx context.Context) error {
+	h, err := server.NewHub(ctx, p.ledger, hub.Config{Now: p.opts.Now, Metrics: p.registry, Logger: p.component("fleet")})
+	if err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	p.hub.Store(h)
+	head := p.store.Head()
+	head.Truncated = true // what was written before the hub listened
+	p.committed(head)
 	return nil
 }
 
@@ -162,7 +193,7 @@ func (p *Process) makeBroker(ctx context.Context) error {
 	var err error
 	p.broker, err = server.New(ctx, server.Config{
 		BaseURL: p.cfg.Broker.URL, Ledger: p.ledger, Audit: p.ledger, Permissions: p.engine.Permissions(), Decider: p.decider,
-		Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
+		Hub: p.hub.Load(), Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
 		Checks: []server.Check{
 			{Name: "ledger", Ask: p.ledger.Ping},
 			{Name: "graph", Ask: p.engine.Ready},
