@@ -139,6 +139,20 @@ func TestHeaderAttacksRefused(t *testing.T) {
 	}
 }
 
+// TestBareHeaderIsAlgTypKid: under Bare nothing else is let through.
+func TestBareHeaderIsAlgTypKid(t *testing.T) {
+	k := newEdKey(t)
+	bare := strict
+	bare.Bare = true
+	if err := verify(k.sign(goodHeader, `{}`), bare, k.public); err != nil {
+		t.Fatal(err)
+	}
+	err := verify(k.sign(`{"alg":"EdDSA","typ":"at+jwt","kid":"k1","x5t":"AA"}`, `{}`), bare, k.public)
+	if err == nil || faultOf(t, err) != FaultMalformed {
+		t.Fatal(err)
+	}
+}
+
 // TestHS256WithPublicKeyBytesRefused: the public key is no HMAC secret.
 func TestHS256WithPublicKeyBytesRefused(t *testing.T) {
 	k := newEdKey(t)

@@ -38,6 +38,9 @@ type Policy struct {
 	// EmbeddedKey reads the key from the header's jwk, which is then required, as
 	// RFC 9449 has it. Otherwise a header with a jwk is refused.
 	EmbeddedKey bool
+	// Bare refuses a header with any other parameter than alg, typ and kid, as JWT-SVIDs
+	// have it.
+	Bare bool
 }
 
 // Header is what a reader may know of the protected header.
@@ -241,6 +244,9 @@ func (h *Header) read(m strictjson.Member, policy Policy) error {
 			if strings.EqualFold(m.Name, known) {
 				return faultf(FaultMalformed, "%s is misspelt", known)
 			}
+		}
+		if policy.Bare {
+			return faultf(FaultMalformed, "the header has another parameter than alg, typ and kid")
 		}
 		return nil
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	Static []byte // a JWK Set that never changes
 	// Fetch is another way to the keys. It is given at most Timeout.
 	Fetch func(ctx context.Context) (jose.JSONWebKeySet, error)
+	// AllowEmpty takes a document without a key for signatures for good, as a SPIFFE bundle
+	// of X.509 authorities alone.
+	AllowEmpty bool
 
 	Client   *http.Client  // egress.Client(egress.Config{}) when nil
 	Timeout  time.Duration // of one fetch; egress.DefaultTimeout when zero
@@ -167,7 +170,7 @@ func (s *Set) run(done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
 	set, err := s.fetch(ctx)
-	if err == nil && len(set.Keys) == 0 {
+	if err == nil && len(set.Keys) == 0 && !s.cfg.AllowEmpty {
 		err = errors.New("the key set holds no key for signatures")
 	}
 	s.mu.Lock()

@@ -56,7 +56,7 @@ func (s *Set) Verify(ctx context.Context, compact string, policy jws.Policy) (Ve
 	if err != nil {
 		return Verified{}, refuseJWS(err)
 	}
-	keys, err := s.serving(ctx)
+	keys, err := s.Serving(ctx)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -85,9 +85,10 @@ func (s *Set) VerifySignature(ctx context.Context, compact string) ([]byte, erro
 	return v.Payload, err
 }
 
-// serving are the keys to verify with now. Old ones are fetched again first; while the
-// issuer is known to be out of reach, aside.
-func (s *Set) serving(ctx context.Context) ([]jose.JSONWebKey, error) {
+// Serving are the keys to verify with now. Old ones are fetched again first; while the
+// issuer is known to be out of reach, aside. KindUnavailable: there are none, or they are
+// too old.
+func (s *Set) Serving(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if s.cfg.Static != nil {
 		return s.keys, nil
 	}
