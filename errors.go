@@ -25,6 +25,31 @@ const (
 	KindUpstreamTimeout             // the upstream did not answer in time: 504
 )
 
+// kindNames are the kinds as they are written between processes.
+var kindNames = [...]string{
+	KindInternal: "internal", KindInvalid: "invalid", KindUnauthenticated: "unauthenticated", KindForbidden: "forbidden",
+	KindNotFound: "not_found", KindConflict: "conflict", KindTooLarge: "too_large", KindRateLimited: "rate_limited",
+	KindUnavailable: "unavailable", KindUpstream: "upstream", KindUpstreamTimeout: "upstream_timeout",
+}
+
+// String is the kind's name, such as "not_found"; "internal" for a kind that is none.
+func (k Kind) String() string {
+	if k < 0 || int(k) >= len(kindNames) {
+		return kindNames[KindInternal]
+	}
+	return kindNames[k]
+}
+
+// ParseKind reads what Kind.String wrote. Any other text is KindInternal, which denies.
+func ParseKind(name string) Kind {
+	for k, n := range kindNames {
+		if n == name {
+			return Kind(k)
+		}
+	}
+	return KindInternal
+}
+
 // Error is a refusal or failure with a stable reason code. Message and Field may
 // reach the caller; the wrapped cause never does, it is for the log.
 type Error struct {

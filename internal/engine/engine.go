@@ -34,6 +34,7 @@ type Engine struct {
 	conn      *grpc.ClientConn
 	checker   *embedded.Checker
 	readonly  *readonlyPort
+	fleet     *readonlyPort
 	stop      context.CancelFunc
 	stopped   chan struct{} // closed when the server has come down; runErr is set then
 	runErr    error
@@ -135,8 +136,10 @@ func (e *Engine) Ready(ctx context.Context) error {
 // the server. Calls after it fail with an error that denies. It can be called again.
 func (e *Engine) Close() error {
 	e.closing.Do(func() {
-		if e.readonly != nil {
-			e.readonly.close()
+		for _, port := range []*readonlyPort{e.readonly, e.fleet} {
+			if port != nil {
+				port.close()
+			}
 		}
 		var errs []error
 		if e.conn != nil {

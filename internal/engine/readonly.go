@@ -55,13 +55,14 @@ var readMethods = map[string]bool{
 	healthpb.Health_Check_FullMethodName:                         true,
 }
 
-// readonlyPort passes read methods from a loopback listener to the engine. It holds no
-// path to a write: methods are compared with a list before anything reaches SpiceDB.
+// readonlyPort passes read methods from a listener to the engine. It holds no path to a
+// write: methods are compared with a list before anything reaches SpiceDB.
 type readonlyPort struct {
 	server   *grpc.Server
 	listener net.Listener
 	upstream *grpc.ClientConn
-	key      [sha256.Size]byte
+	methods  map[string]bool
+	admit    func(ctx context.Context) error // the error is a status
 	served   chan struct{}
 }
 
@@ -76,28 +77,36 @@ func listenReadOnly(ctx context.Context, cfg Config, upstream *grpc.ClientConn) 
 	if !addr.Addr().Unmap().IsLoopback() {
 		return nil, agentid.Invalidf("read_only_addr", "must be a loopback address")
 	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", addr.String())
-	if err != nil {
-		return nil, fmt.Errorf("engine: listen for readers: %w", err)
-	}
-	p := &readonlyPort{
-		listener: listener, upstream: upstream,
-		key: sha256.Sum256([]byte(cfg.ReadOnlyKey.Reveal())), served: make(chan struct{}),
-	}
-	p.server = grpc.NewServer(
-		grpc.ForceServerCodec(frameCodec{}),
-		grpc.UnknownServiceHandler(p.pass),
+	p := &readonlyPort{upstream: upstream, methods: readMethods, admit: preshared(cfg.ReadOnlyKey)}
+	err = p.serve(ctx, addr.String(),
 		grpc.MaxConcurrentStreams(readOnlyStreams),
-		grpc.MaxRecvMsgSize(readOnlyMessage),
-		grpc.ConnectionTimeout(readOnlyHandshake),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: readOnlyIdle}),
 	)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// serve listens and serves until close.
+func (p *readonlyPort) serve(ctx context.Context, addr string, options ...grpc.ServerOption) error {
+	var lc net.ListenConfig
+	var err error
+	if p.listener, err = lc.Listen(ctx, "tcp", addr); err != nil {
+		return fmt.Errorf("engine: listen for readers: %w", err)
+	}
+	p.served = make(chan struct{})
+	p.server = grpc.NewServer(append(options,
+		grpc.ForceServerCodec(frameCodec{}),
+		grpc.UnknownServiceHandler(p.pass),
+		grpc.MaxRecvMsgSize(readOnlyMessage),
+		grpc.ConnectionTimeout(readOnlyHandshake),
+	)...)
 	go func() {
 		defer close(p.served)
-		_ = p.server.Serve(listener) // ends when close stops the server
+		_ = p.server.Serve(p.listener) // ends when close stops the server
 	}()
-	return p, nil
+	return nil
 }
 
 func (p *readonlyPort) addr() string { return p.listener.Addr().String() }
@@ -111,11 +120,11 @@ func (p *readonlyPort) close() {
 
 // pass authenticates, compares the method with the list, and relays the call.
 func (p *readonlyPort) pass(_ any, in grpc.ServerStream) error {
-	if !p.authenticated(in.Context()) {
-		return status.Error(codes.Unauthenticated, "a preshared key is required")
+	if err := p.admit(in.Context()); err != nil {
+		return err
 	}
 	method, ok := grpc.MethodFromServerStream(in)
-	if !ok || !readMethods[method] {
+	if !ok || !p.methods[method] {
 		return status.Error(codes.PermissionDenied, "this port only reads")
 	}
 	ctx, cancel := context.WithCancel(in.Context())
@@ -156,18 +165,20 @@ func relay(in grpc.ServerStream, out grpc.ClientStream) error {
 	return err
 }
 
-func (p *readonlyPort) authenticated(ctx context.Context) bool {
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	if len(values) != 1 {
-		return false
+// preshared admits who shows the key.
+func preshared(secret agentid.Secret) func(context.Context) error {
+	want := sha256.Sum256([]byte(secret.Reveal()))
+	return func(ctx context.Context) error {
+		md, _ := metadata.FromIncomingContext(ctx)
+		if values := md.Get("authorization"); len(values) == 1 {
+			scheme, key, ok := strings.Cut(values[0], " ")
+			given := sha256.Sum256([]byte(key))
+			if ok && strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
+				return nil
+			}
+		}
+		return status.Error(codes.Unauthenticated, "a preshared key is required")
 	}
-	scheme, key, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "bearer") {
-		return false
-	}
-	given := sha256.Sum256([]byte(key))
-	return subtle.ConstantTimeCompare(given[:], p.key[:]) == 1
 }
 
 // forward carries over the metadata that zed asks SpiceDB by, and nothing else.

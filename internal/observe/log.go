@@ -23,6 +23,7 @@ const (
 	KeyTenant    = "tenant"
 	KeyAgent     = "agent"
 	KeyVersion   = "version"
+	KeyGateway   = "gateway"
 )
 
 // NewLogger writes lines to w as "json" or "text", from level "debug", "info", "warn"

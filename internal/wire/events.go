@@ -41,6 +41,21 @@ func (k EventKind) String() string {
 	}
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: any other text than String's is the
+// zero kind, which loses the subscriber.
+func (k *EventKind) UnmarshalText(text []byte) error {
+	*k = 0
+	for _, known := range []EventKind{EventDeny, EventSettled, EventChanged, EventSettings} {
+		if known.String() == string(text) {
+			*k = known
+		}
+	}
+	return nil
+}
+
 // Denial is one thing that is taken away: a token, an agent (with its subtree), a
 // principal, a tenant, an agent type or a connector.
 type Denial struct {

@@ -35,8 +35,10 @@ type Connector struct {
 
 // Rates are the connector's request limits. A zero field means the default.
 type Rates struct {
-	TokenPerMinute, TokenBurst int
-	AgentPerMinute, AgentBurst int
+	TokenPerMinute int `json:"token_per_minute,omitempty"`
+	TokenBurst     int `json:"token_burst,omitempty"`
+	AgentPerMinute int `json:"agent_per_minute,omitempty"`
+	AgentBurst     int `json:"agent_burst,omitempty"`
 }
 
 // Fleet gives a gateway its settings. Every error means: refuse, KindUnavailable
@@ -93,29 +95,30 @@ const (
 
 // Reserve asks for one effect. Token and Agent are required and of one tenant.
 type Reserve struct {
-	Token, Agent agentid.Ref
+	Token agentid.Ref `json:"token"`
+	Agent agentid.Ref `json:"agent"`
 	// Uses are counted on the capability and on those that it was made from: all are
 	// taken, or none. Empty: nothing is counted.
-	Uses []Use
+	Uses []Use `json:"uses,omitempty"`
 	// IdempotencyKey is the client's own; empty: the request is not retried.
-	IdempotencyKey string
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// RequestDigest is over the effective request; required with an IdempotencyKey.
-	RequestDigest string
+	RequestDigest string `json:"request_digest,omitempty"`
 	// HoldKey names what the fact is about: "acme/stripe/charge/ch_1". It begins with
 	// the tenant. Empty: no hold.
-	HoldKey    string
-	HoldAmount int64           // minor currency units, above 0 when there is a HoldKey
-	Record     auditlog.Record // the audit begin; Request is required
+	HoldKey    string          `json:"hold_key,omitempty"`
+	HoldAmount int64           `json:"hold_amount,omitempty"` // minor currency units, above 0 when there is a HoldKey
+	Record     auditlog.Record `json:"record"`                // the audit begin; Request is required
 	// Deadline is when an effect that was never settled has either happened or never
 	// will: later than every timeout of the upstream.
-	Deadline time.Time
+	Deadline time.Time `json:"deadline"`
 }
 
 // Use is one count that an effect takes one from.
 type Use struct {
-	Token      agentid.Ref // holds the counted capability; of the agent's tenant
-	Capability string      // its digest
-	Max        int64       // how often it may be used in all; at least 1
+	Token      agentid.Ref `json:"token"`      // holds the counted capability; of the agent's tenant
+	Capability string      `json:"capability"` // its digest
+	Max        int64       `json:"max"`        // how often it may be used in all; at least 1
 }
 
 // MaxUses bounds the counts that one effect is taken from: the capability's own and one
@@ -124,31 +127,31 @@ const MaxUses = 64
 
 // Reservation is what Reserve took. The zero Reservation has no ID and is not one.
 type Reservation struct {
-	ID string
+	ID string `json:"id"`
 	// Retry: the same key and request were seen before. Nothing was consumed again,
 	// and the fact is not to be checked: the upstream replays its own answer.
-	Retry bool
+	Retry bool `json:"retry,omitempty"`
 	// Unchecked, with Retry: the first attempt was cut off by a crash of the broker, so
 	// nobody knows whether its fact was checked and whether it went out. An upstream
 	// that bounds the effect by itself replays or refuses; for any other, check again.
-	Unchecked bool
+	Unchecked bool `json:"unchecked,omitempty"`
 	// UpstreamKey is the idempotency key to send upstream: a keyed hash of tenant,
 	// agent and client key, 64 hex digits. Empty when the client gave none.
-	UpstreamKey string
-	Ahead       []Ahead // earlier holds on the same key that are unresolved
+	UpstreamKey string  `json:"upstream_key,omitempty"`
+	Ahead       []Ahead `json:"ahead,omitempty"` // earlier holds on the same key that are unresolved
 }
 
 // Ahead is an earlier, unresolved hold.
 type Ahead struct {
-	ID     string
-	Amount int64 // minor currency units
+	ID     string `json:"id"`
+	Amount int64  `json:"amount"` // minor currency units
 }
 
 // Settlement ends one reservation.
 type Settlement struct {
-	ID      string
-	Outcome Outcome
-	Record  auditlog.Record // the audit finish; its Request is that of the begin
+	ID      string          `json:"id"`
+	Outcome Outcome         `json:"outcome"`
+	Record  auditlog.Record `json:"record"` // the audit finish; its Request is that of the begin
 }
 
 // Outcome is how an effect went. The zero Outcome is invalid.
@@ -176,4 +179,19 @@ func (o Outcome) String() string {
 	default:
 		return "none"
 	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: any other text than String's is the
+// zero Outcome, which is refused.
+func (o *Outcome) UnmarshalText(text []byte) error {
+	*o = 0
+	for _, known := range []Outcome{Done, Released, Unknown} {
+		if known.String() == string(text) {
+			*o = known
+		}
+	}
+	return nil
 }

@@ -1,0 +1,184 @@
+package internalapi
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/observe"
+	"github.com/agentid-dev/agentid/internal/wire"
+	"github.com/agentid-dev/agentid/internal/wire/api"
+)
+
+// The notes of a record that name the connector and, stamped here, the gateway.
+const (
+	noteConnector = "connector"
+	noteGateway   = "gateway"
+)
+
+// settings is GET /internal/v1/settings: the connectors that this gateway may serve,
+// each credential sealed to the certificate that asks.
+func (a *API) settings(w http.ResponseWriter, r *http.Request, p peer) error {
+	all, err := a.cfg.Fleet.Connectors(r.Context())
+	if err != nil {
+		return err
+	}
+	out := api.Settings{Issuer: a.cfg.Issuer, Keys: a.cfg.Keys(), Connectors: []api.Connector{}}
+	for _, c := range all {
+		if !p.Serves(c.Ref) {
+			continue
+		}
+		sealed, err := api.Seal(c, p.cert)
+		if err != nil {
+			return err
+		}
+		out.Connectors = append(out.Connectors, sealed)
+	}
+	return answer(w, out)
+}
+
+// reserve is POST /internal/v1/effects/reserve.
+func (a *API) reserve(w http.ResponseWriter, r *http.Request, p peer) error {
+	var in wire.Reserve
+	if err := read(w, r, &in); err != nil {
+		return err
+	}
+	if err := p.checkReserve(&in); err != nil {
+		return err
+	}
+	reservation, err := a.cfg.Effects.Reserve(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	if r.Context().Err() != nil {
+		// The gateway gave up before the answer was begun: it will not forward.
+		a.giveBack(r.Context(), p, in, reservation)
+		return agentid.Errorf(agentid.KindInvalid, "request_cancelled", "the gateway gave the call up")
+	}
+	return answer(w, reservation)
+}
+
+// giveBack releases a reservation that nobody waits for any more.
+func (a *API) giveBack(ctx context.Context, p peer, in wire.Reserve, res wire.Reservation) {
+	finish := in.Record
+	finish.Phase, finish.Time, finish.Decision, finish.Reason = auditlog.Finish, a.cfg.Now(), auditlog.Deny, "request_cancelled"
+	outcome := wire.Released
+	if res.Retry {
+		outcome = wire.Unknown // what it repeats may have been done
+	}
+	if err := a.cfg.Effects.Settle(context.WithoutCancel(ctx), wire.Settlement{ID: res.ID, Outcome: outcome, Record: finish}); err != nil {
+		a.cfg.Logger.ErrorContext(ctx, "a reservation could not be given back", observe.KeyGateway, p.Name, observe.KeyRequestID, in.Record.Request, observe.KeyError, err.Error())
+	}
+}
+
+// await is POST /internal/v1/effects/await. It answers within api.AwaitFor.
+func (a *API) await(w http.ResponseWriter, r *http.Request, _ peer) error {
+	var in api.Await
+	if err := read(w, r, &in); err != nil {
+		return err
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // else the wait would end with the server's ReadTimeout
+	ctx, cancel := context.WithTimeout(r.Context(), api.AwaitFor)
+	defer cancel()
+	ahead, err := a.cfg.Effects.Await(ctx, in.ID)
+	switch {
+	case err == nil:
+		return answer(w, api.Awaited{Ahead: ahead})
+	case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
+		return answer(w, api.Awaited{Again: true})
+	default:
+		return err
+	}
+}
+
+// settle is POST /internal/v1/effects/settle. The ledger holds the record against the
+// reservation's own request, which only the gateway that reserved knows.
+func (a *API) settle(w http.ResponseWriter, r *http.Request, p peer) error {
+	var in wire.Settlement
+	if err := read(w, r, &in); err != nil {
+		return err
+	}
+	if in.ID == "" || in.Record.Request == "" {
+		return agentid.Invalidf("id", "want a reservation and its request")
+	}
+	if err := p.checkRecord(&in.Record, auditlog.Finish); err != nil {
+		return err
+	}
+	if err := a.cfg.Effects.Settle(r.Context(), in); err != nil {
+		return err
+	}
+	return answer(w, struct{}{})
+}
+
+// audit is POST /internal/v1/audit.
+func (a *API) audit(w http.ResponseWriter, r *http.Request, p peer) error {
+	var in api.Batch
+	if err := read(w, r, &in); err != nil {
+		return err
+	}
+	if n := len(in.Records); n == 0 || n > api.MaxBatch {
+		return agentid.Invalidf("records", "want 1 to %d", api.MaxBatch)
+	}
+	for i := range in.Records {
+		if err := p.checkRecord(&in.Records[i], auditlog.Single); err != nil {
+			return err
+		}
+	}
+	// What was handed over is written, whether or not the gateway waits for the answer.
+	if err := a.cfg.Log.Append(context.WithoutCancel(r.Context()), in.Durable, in.Records...); err != nil {
+		return err
+	}
+	return answer(w, struct{}{})
+}
+
+// checkReserve holds an effect against what the gateway may serve.
+func (p peer) checkReserve(r *wire.Reserve) error {
+	if err := p.checkRecord(&r.Record, auditlog.Begin); err != nil {
+		return err
+	}
+	connector, err := agentid.ParseRefAs(agentid.TypeConnector, r.Record.Notes[noteConnector])
+	if err != nil || connector.Tenant() != r.Agent.Tenant() {
+		return agentid.Invalidf("record.notes.connector", "want the connector that the effect goes through")
+	}
+	if r.HoldKey != "" && !strings.HasPrefix(r.HoldKey, connector.ObjectID()+"/") {
+		return agentid.Invalidf("hold_key", "want a key of the effect's connector")
+	}
+	return nil
+}
+
+// checkRecord refuses what a gateway has no business to record, and stamps the rest with
+// the gateway's name.
+func (p peer) checkRecord(r *auditlog.Record, phase auditlog.Phase) error {
+	if r.Kind != auditlog.Operation && r.Kind != auditlog.Authn {
+		return agentid.Invalidf("record.kind", "want operation or authn")
+	}
+	if r.Phase != phase {
+		return agentid.Invalidf("record.phase", "want %s", phase)
+	}
+	if name := r.Notes[noteConnector]; name != "" {
+		connector, err := agentid.ParseRefAs(agentid.TypeConnector, name)
+		if err != nil || connector.Tenant() != r.Tenant || !p.Serves(connector) {
+			return notServed()
+		}
+	}
+	if r.Tenant != "" && !p.ServesTenant(r.Tenant) {
+		return notServed()
+	}
+	r.ID = "" // the log's to give
+	r.Notes = maps.Clone(r.Notes)
+	if r.Notes == nil {
+		r.Notes = map[string]string{}
+	}
+	r.Notes[noteGateway] = p.Name
+	return nil
+}
+
+func notServed() error {
+	return agentid.Errorf(agentid.KindForbidden, "connector_not_served",
+		"the gateway's certificate does not cover this connector; make one that does with agentid fleet certificate --connectors")
+}
