@@ -32,37 +32,58 @@ func loadConfig(path string) (config.Config, error) {
 
 func newConfigCheck() *cobra.Command {
 	var path string
+	var apart bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check a configuration: unknown keys, types, values, references", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := loadConfig(path); err != nil {
+			_, err := shown(path, apart)
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
 			return err //nolint:wrapcheck // standard output is gone
 		},
 	}
 	configFlag(cmd, &path)
+	apartFlag(cmd, &apart)
 	return cmd
+}
+
+func apartFlag(cmd *cobra.Command, apart *bool) {
+	cmd.Flags().BoolVar(apart, "gateway", false, "the file is one of agentid gateway")
+}
+
+// shown is the effective configuration of a file, as YAML.
+func shown(path string, apart bool) ([]byte, error) {
+	if apart {
+		c, err := loadGatewayConfig(path)
+		if err != nil {
+			return nil, err
+		}
+		return c.Show() //nolint:wrapcheck // cannot happen for values that were read
+	}
+	c, err := loadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	return c.Show() //nolint:wrapcheck // cannot happen for values that were read
 }
 
 func newConfigShow() *cobra.Command {
 	var path string
+	var apart bool
 	cmd := &cobra.Command{
 		Use: "show", Short: "Print the effective configuration; secrets appear as their references", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(path)
+			text, err := shown(path, apart)
 			if err != nil {
 				return err
-			}
-			text, err := c.Show()
-			if err != nil {
-				return err //nolint:wrapcheck // cannot happen for values that were read
 			}
 			_, err = cmd.OutOrStdout().Write(text)
 			return err //nolint:wrapcheck // standard output is gone
 		},
 	}
 	configFlag(cmd, &path)
+	apartFlag(cmd, &apart)
 	return cmd
 }

@@ -72,6 +72,7 @@ capability tokens, and decides every operation again at its gateway.
 Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 		Example: `  agentid demo                                  # the worked example, in seconds
   agentid serve --config agentid.yaml           # broker and gateway in one process
+  agentid broker --config broker.yaml           # the broker alone; agentid gateway beside the APIs
   agentid apply -f acme.yaml --dry-run          # what would change
   agentid proxy --agent agent:acme/refunds-1 …  # beside an agent: its SDK, base URL changed
   agentid run --type refund-agent … -- CMD      # an agent for as long as a command runs`,
@@ -89,7 +90,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newServe(), newDemo(), newProxy(), newRun(),
+		newServe(), newBroker(), newGateway(), newFleet(), newDemo(), newProxy(), newRun(),
 		newToken(), newIntrospect(), newLineage(), newRevoke(),
 		newApply(), newTenant(), newPrincipal(), newAgentType(), newAgent(), newConnector(), newTemplate(), newGrant(),
 		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newVersion(),

@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"os"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentid-dev/agentid/cmd/agentid/process"
-	"github.com/agentid-dev/agentid/internal/observe"
+	"github.com/agentid-dev/agentid/internal/failpoint"
 )
 
 func newServe() *cobra.Command {
@@ -28,21 +27,9 @@ under way finish, new ones are refused.`,
 			if err != nil {
 				return err
 			}
-			logger, err := observe.NewLogger(os.Stderr, cfg.Log.Format, cfg.Log.Level)
-			if err != nil {
-				return err //nolint:wrapcheck // validated
-			}
-			ctx := cmd.Context()
-			p, err := process.Start(ctx, cfg, process.Options{Logger: logger, Version: version()})
-			if err != nil {
-				return err //nolint:wrapcheck // says which part
-			}
-			select {
-			case <-ctx.Done():
-				logger.Info("draining")
-			case err = <-p.Failed():
-			}
-			return errors.Join(err, p.Close(context.WithoutCancel(ctx)))
+			return runProcess(cmd, cfg.Log, func(ctx context.Context, logger *slog.Logger) (running, error) {
+				return process.Start(ctx, cfg, process.Options{Logger: logger, Version: version(), Now: failpoint.Now})
+			})
 		},
 	}
 	configFlag(cmd, &path)

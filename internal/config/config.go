@@ -32,6 +32,7 @@ type Config struct {
 	DataDir   string        `yaml:"data_dir"` // holds the ledger, the graph, the seal key and the first administrator's credential
 	Broker    Broker        `yaml:"broker"`
 	Gateway   Gateway       `yaml:"gateway"`
+	Fleet     Fleet         `yaml:"fleet,omitzero"` // for gateways that run apart
 	Graph     Graph         `yaml:"graph"`
 	ReadOnly  ReadOnly      `yaml:"spicedb_readonly,omitzero"`
 	SealKey   Reference     `yaml:"seal_key"` // default file:<data_dir>/seal.key, made at first start
@@ -146,6 +147,7 @@ func (c *Config) fill() {
 	set(&c.Log.Format, DefaultLogFormat)
 	set(&c.Log.Level, DefaultLogLevel)
 	set(&c.Drain, DefaultDrain)
+	c.Fleet.fill(c.DataDir)
 }
 
 func set[T comparable](field *T, fallback T) {
@@ -168,44 +170,62 @@ func Load(path string) (Config, error) {
 // Parse is Load for bytes that are there already; file is used for messages and as
 // the base of relative paths.
 func Parse(file string, data []byte) (Config, error) {
-	docs, err := yamlfile.Split(file, data)
+	var c Config
+	place, err := decode(file, data, &c)
 	if err != nil {
 		return Config{}, err
-	}
-	if len(docs) > 1 {
-		return Config{}, &yamlfile.Error{Problems: []yamlfile.Problem{docs[1].Problem("", "a configuration is one YAML document")}}
-	}
-	var c Config
-	place := func(key, message string) yamlfile.Problem {
-		return yamlfile.Problem{File: file, Key: key, Message: message}
-	}
-	if len(docs) == 1 {
-		if err := docs[0].Decode(&c); err != nil {
-			return Config{}, err
-		}
-		place = docs[0].Problem
 	}
 	set(&c.DataDir, defaultDataDir)
 	c.resolve(filepath.Dir(file))
 	c.fill()
-	var problems []yamlfile.Problem
-	for _, f := range c.Validate() {
-		problems = append(problems, place(f.Key, f.Message))
-	}
-	if len(problems) > 0 {
-		return Config{}, &yamlfile.Error{Problems: problems}
+	if err := placed(c.Validate(), place); err != nil {
+		return Config{}, err
 	}
 	return c, nil
 }
 
+// decode reads one document into v, and gives what finds the line of a key.
+func decode(file string, data []byte, v any) (place func(key, message string) yamlfile.Problem, err error) {
+	docs, err := yamlfile.Split(file, data)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // every problem with its line
+	}
+	if len(docs) > 1 {
+		return nil, &yamlfile.Error{Problems: []yamlfile.Problem{docs[1].Problem("", "a configuration is one YAML document")}}
+	}
+	if len(docs) == 0 {
+		return func(key, message string) yamlfile.Problem {
+			return yamlfile.Problem{File: file, Key: key, Message: message}
+		}, nil
+	}
+	return docs[0].Problem, docs[0].Decode(v) //nolint:wrapcheck // every problem with its line
+}
+
+func placed(faults []Fault, place func(key, message string) yamlfile.Problem) error {
+	var problems []yamlfile.Problem
+	for _, f := range faults {
+		problems = append(problems, place(f.Key, f.Message))
+	}
+	if len(problems) > 0 {
+		return &yamlfile.Error{Problems: problems}
+	}
+	return nil
+}
+
 // resolve makes relative paths start at the file's folder.
 func (c *Config) resolve(base string) {
-	for _, p := range []*string{&c.DataDir, &c.Admin.TokenFile, &c.Broker.TLS.Cert, &c.Gateway.TLS.Cert} {
+	resolve(base, []*string{
+		&c.DataDir, &c.Admin.TokenFile, &c.Broker.TLS.Cert, &c.Gateway.TLS.Cert, &c.Fleet.TLS.Cert, &c.Fleet.TLS.CA,
+	}, []*Reference{&c.SealKey, &c.ReadOnly.Key, &c.Broker.TLS.Key, &c.Gateway.TLS.Key, &c.Fleet.TLS.Key})
+}
+
+func resolve(base string, paths []*string, references []*Reference) {
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(base, *p)
 		}
 	}
-	for _, r := range []*Reference{&c.SealKey, &c.ReadOnly.Key, &c.Broker.TLS.Key, &c.Gateway.TLS.Key} {
+	for _, r := range references {
 		r.resolve(base)
 	}
 }

@@ -21,31 +21,40 @@ func (c Config) Validate() []Fault {
 	v.gateway(c)
 	v.tokens(c.Tokens)
 	v.readOnly(c.ReadOnly)
+	v.fleet(c.Fleet)
 	v.oneOf("graph.mode", c.Graph.Mode, "embedded")
 	v.atLeast("graph.gc_window", c.Graph.GCWindow, time.Minute)
 	v.atLeast("graph.gc_interval", c.Graph.GCInterval, time.Second)
 	v.oneOf("log.format", c.Log.Format, "json", "text")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.atLeast("drain", c.Drain, time.Second)
-	for key, n := range map[string]int{
-		"rates.token_per_minute": c.Rates.TokenPerMinute, "rates.token_burst": c.Rates.TokenBurst,
-		"rates.agent_per_minute": c.Rates.AgentPerMinute, "rates.agent_burst": c.Rates.AgentBurst,
-	} {
-		if n < 0 {
-			v.add(key, "must not be negative")
-		}
-	}
+	v.rates(c.Rates)
 	if c.Telemetry.OTLPEndpoint != "" {
 		v.url("telemetry.otlp_endpoint", c.Telemetry.OTLPEndpoint, true)
 	}
 	if c.Telemetry.MetricsListen != "" {
 		v.listen("telemetry.metrics_listen", c.Telemetry.MetricsListen)
 	}
+	return v.sorted()
+}
+
+type validator struct{ faults []Fault }
+
+func (v *validator) sorted() []Fault {
 	slices.SortFunc(v.faults, func(a, b Fault) int { return strings.Compare(a.Key, b.Key) })
 	return v.faults
 }
 
-type validator struct{ faults []Fault }
+func (v *validator) rates(r Rates) {
+	for key, n := range map[string]int{
+		"rates.token_per_minute": r.TokenPerMinute, "rates.token_burst": r.TokenBurst,
+		"rates.agent_per_minute": r.AgentPerMinute, "rates.agent_burst": r.AgentBurst,
+	} {
+		if n < 0 {
+			v.add(key, "must not be negative")
+		}
+	}
+}
 
 func (v *validator) add(key, message string) { v.faults = append(v.faults, Fault{key, message}) }
 
@@ -67,11 +76,18 @@ func (v *validator) broker(b Broker) {
 
 func (v *validator) gateway(c Config) {
 	v.tls("gateway.tls", c.Gateway.TLS)
-	seen := map[string]bool{c.Broker.Listen: true}
-	for i, addr := range c.Gateway.Listen {
+	v.gatewayListen(c.Gateway, c.Broker.Listen)
+}
+
+func (v *validator) gatewayListen(g Gateway, taken ...string) {
+	seen := map[string]bool{}
+	for _, addr := range taken {
+		seen[addr] = true
+	}
+	for i, addr := range g.Listen {
 		key := fmt.Sprintf("gateway.listen[%d]", i)
 		host := v.listen(key, addr)
-		v.plain(key, host, c.Gateway.TLS, c.Gateway.BehindTLSProxy)
+		v.plain(key, host, g.TLS, g.BehindTLSProxy)
 		if seen[addr] && !strings.HasSuffix(addr, ":0") {
 			v.add(key, "is listened on twice")
 		}

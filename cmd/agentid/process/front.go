@@ -8,11 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/httperr"
 	"github.com/agentid-dev/agentid/internal/httpx"
@@ -26,6 +29,8 @@ type front struct {
 	servers  []*http.Server
 	broker   net.Addr
 	gateways []net.Addr
+	fleet    net.Addr // of the internal API; nil without gateways apart
+	graph    string   // of the graph for gateways; "" without
 	failed   chan error
 }
 
@@ -46,23 +51,29 @@ func (p *Process) serve(ctx context.Context) error {
 		}
 		return err
 	}
+	if p.internal != nil {
+		addr, err := p.engine.ListenFleet(ctx, p.graphForFleet())
+		if err != nil {
+			for _, b := range all {
+				err = errors.Join(err, b.listener.Close())
+			}
+			return fmt.Errorf("fleet.graph_listen: %w", err)
+		}
+		p.front.graph = addr
+	}
 	for _, b := range all {
 		p.front.servers = append(p.front.servers, b.server)
-		go p.run(b.server, b.listener, b.tls)
+		go p.front.run(b)
 	}
 	p.background(ctx)
 	p.opts.Logger.InfoContext(ctx, "agentid is ready", "broker", p.front.broker.String(),
-		"gateways", p.GatewayAddrs(), "issuer", p.cfg.Broker.URL, observe.KeyVersion, p.opts.Version)
+		"gateways", p.GatewayAddrs(), "fleet", p.FleetAddr(), "issuer", p.cfg.Broker.URL, observe.KeyVersion, p.opts.Version)
 	return nil
 }
 
 // bind opens the listeners. With an error it gives those that are open.
 func (p *Process) bind() (all []bound, err error) {
 	brokerHandler, err := p.brokerHandler()
-	if err != nil {
-		return nil, err
-	}
-	gatewayHandler, err := p.observed("gateway", p.gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +87,10 @@ func (p *Process) bind() (all []bound, err error) {
 	}
 	p.front.broker = l.Addr()
 	all = append(all, bound{s, l, s.TLSConfig != nil})
-	for i, addr := range p.cfg.Gateway.Listen {
-		l, err := p.gatewayListener(addr)
-		if err != nil {
-			return all, fmt.Errorf("gateway.listen[%d]: %w", i, err)
+	for _, more := range []func([]bound) ([]bound, error){p.bindFleet, p.bindGateway} {
+		if all, err = more(all); err != nil {
+			return all, err
 		}
-		p.front.gateways = append(p.front.gateways, l.Addr())
-		s := p.gateway.Server("")
-		s.Handler = gatewayHandler
-		all = append(all, bound{server: s, listener: l})
 	}
 	if addr := p.cfg.Telemetry.MetricsListen; addr != "" {
 		l, err := p.opts.Listen("tcp", addr)
@@ -98,14 +104,44 @@ func (p *Process) bind() (all []bound, err error) {
 	return all, nil
 }
 
+func (p *Process) bindGateway(all []bound) ([]bound, error) {
+	if p.gateway == nil {
+		return all, nil
+	}
+	handler, err := p.observed("gateway", p.gateway)
+	if err != nil {
+		return all, err
+	}
+	gateways, addrs, err := bindGateway(p.gateway, p.cfg.Gateway, handler, p.opts.Listen)
+	p.front.gateways = addrs
+	return append(all, gateways...), err
+}
+
+// bindGateway opens a gateway's listeners. With an error it gives those that are open.
+func bindGateway(g *gateway.Gateway, cfg config.Gateway, handler http.Handler, listen listenFunc) (all []bound, addrs []net.Addr, err error) {
+	for i, addr := range cfg.Listen {
+		l, err := gatewayListener(g, cfg, addr, listen)
+		if err != nil {
+			return all, addrs, fmt.Errorf("gateway.listen[%d]: %w", i, err)
+		}
+		addrs = append(addrs, l.Addr())
+		s := g.Server("")
+		s.Handler = handler
+		all = append(all, bound{server: s, listener: l})
+	}
+	return all, addrs, nil
+}
+
+type listenFunc func(network, addr string) (net.Listener, error)
+
 // gatewayListener refuses, below net/http, what net/http would repair. Over TLS the
 // gateway speaks HTTP/1.1, so that nothing passes these checks by.
-func (p *Process) gatewayListener(addr string) (net.Listener, error) {
-	l, err := p.opts.Listen("tcp", addr)
+func gatewayListener(g *gateway.Gateway, cfg config.Gateway, addr string, listen listenFunc) (net.Listener, error) {
+	l, err := listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	secure, err := tlsConfig("gateway.tls", p.cfg.Gateway.TLS)
+	secure, err := tlsConfig("gateway.tls", cfg.TLS)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -113,20 +149,35 @@ func (p *Process) gatewayListener(addr string) (net.Listener, error) {
 		secure.NextProtos = []string{"http/1.1"}
 		l = tls.NewListener(l, secure)
 	}
-	return p.gateway.Listener(l), nil
+	return g.Listener(l), nil
 }
 
-func (p *Process) run(s *http.Server, l net.Listener, tlsOn bool) {
-	serve := func() error { return s.Serve(l) }
-	if tlsOn {
-		serve = func() error { return s.ServeTLS(l, "", "") }
+func (f *front) run(b bound) {
+	serve := func() error { return b.server.Serve(b.listener) }
+	if b.tls {
+		serve = func() error { return b.server.ServeTLS(b.listener, "", "") }
 	}
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		select {
-		case p.front.failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err):
+		case f.failed <- fmt.Errorf("serve on %s: %w", b.listener.Addr(), err):
 		default:
 		}
 	}
+}
+
+func (f *front) drain(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var group errgroup.Group
+	for _, s := range f.servers {
+		group.Go(func() error {
+			if err := s.Shutdown(ctx); err != nil {
+				return errors.Join(fmt.Errorf("drain: %w", err), s.Close())
+			}
+			return nil
+		})
+	}
+	return group.Wait() //nolint:wrapcheck // says what failed
 }
 
 // background starts what runs beside requests, until Close.
@@ -134,6 +185,9 @@ func (p *Process) background(ctx context.Context) {
 	ctx, p.stopWork = context.WithCancel(context.WithoutCancel(ctx))
 	p.work.Go(func() { p.broker.Run(ctx) })
 	p.work.Go(func() { p.replay(ctx) })
+	if p.keeper != nil {
+		p.work.Go(func() { renewals(ctx, p.keeper, p.component("fleet")) })
+	}
 }
 
 func (p *Process) brokerHandler() (http.Handler, error) {
@@ -145,6 +199,11 @@ func (p *Process) brokerHandler() (http.Handler, error) {
 		p.localMetrics(router)
 	}
 	return p.observed("broker", router)
+}
+
+// observed adds the request line, the metrics and the span to a server's handler.
+func (p *Process) observed(component string, h http.Handler) (http.Handler, error) {
+	return observed(component, h, p.opts, p.registry)
 }
 
 // localMetrics serves /metrics on the broker, to loopback peers only.
@@ -159,11 +218,8 @@ func (p *Process) localMetrics(router chi.Router) {
 	}))
 }
 
-// observed adds the request line, the metrics and the span to a server's handler.
-func (p *Process) observed(component string, h http.Handler) (http.Handler, error) {
-	requests, err := observe.NewRequests(observe.RequestsConfig{
-		Component: component, Logger: p.opts.Logger, Registry: p.registry, Now: p.opts.Now,
-	})
+func observed(component string, h http.Handler, opts Options, registry *prometheus.Registry) (http.Handler, error) {
+	requests, err := observe.NewRequests(observe.RequestsConfig{Component: component, Logger: opts.Logger, Registry: registry, Now: opts.Now})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what failed
 	}
@@ -211,7 +267,7 @@ func (p *Process) Close(ctx context.Context) error {
 	var all []error
 	if p.front != nil {
 		close(p.draining)
-		all = append(all, p.drain(ctx))
+		all = append(all, p.front.drain(ctx, p.cfg.Drain))
 	}
 	if p.stopWork != nil {
 		p.stopWork()
@@ -236,19 +292,4 @@ func (p *Process) Close(ctx context.Context) error {
 		all = append(all, p.lock.Close())
 	}
 	return errors.Join(all...)
-}
-
-func (p *Process) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
-	defer cancel()
-	var group errgroup.Group
-	for _, s := range p.front.servers {
-		group.Go(func() error {
-			if err := s.Shutdown(ctx); err != nil {
-				return errors.Join(fmt.Errorf("drain: %w", err), s.Close())
-			}
-			return nil
-		})
-	}
-	return group.Wait() //nolint:wrapcheck // says what failed
 }

@@ -1,4 +1,6 @@
-// Package process is "agentid serve": all rooms in one process, over one data folder.
+// Package process is the running program: "agentid serve", all rooms in one process over
+// one data folder; "agentid broker", the same without a gateway; and "agentid gateway",
+// which has no data.
 //
 // It owns the wiring, the order of starting and stopping, and the lock that keeps a
 // second process off the data. It holds no logic of a room.
@@ -23,6 +25,7 @@ import (
 	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/engine"
+	"github.com/agentid-dev/agentid/internal/fleetcert"
 	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/observe"
 	"github.com/agentid-dev/agentid/internal/policy"
@@ -31,6 +34,7 @@ import (
 	"github.com/agentid-dev/agentid/server"
 	"github.com/agentid-dev/agentid/server/admin"
 	"github.com/agentid-dev/agentid/server/fleet/hub"
+	"github.com/agentid-dev/agentid/server/internalapi"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -47,6 +51,8 @@ type Options struct {
 	Now     func() time.Time // nil: time.Now
 	// Listen opens a TCP listener; nil: net.Listen. A test may hand in its own.
 	Listen func(network, addr string) (net.Listener, error)
+	// Apart: the gateways run in processes of their own; this one is the broker alone.
+	Apart bool
 }
 
 // Process is a running AgentID.
@@ -62,7 +68,9 @@ type Process struct {
 	hub      atomic.Pointer[hub.Hub] // set once the ledger is open; the graph is written before
 	broker   *server.Broker
 	admin    *admin.Service
-	gateway  *gateway.Gateway
+	gateway  *gateway.Gateway // nil in a broker alone
+	keeper   *fleetcert.Keeper
+	internal *internalapi.API // nil without gateways apart
 	registry *prometheus.Registry
 
 	front    *front
@@ -82,9 +90,14 @@ func Start(ctx context.Context, cfg config.Config, opts Options) (*Process, erro
 		opts.Listen = net.Listen
 	}
 	p := &Process{cfg: cfg, opts: opts, draining: make(chan struct{})}
-	for _, step := range []func(context.Context) error{
-		p.openData, p.openGraph, p.openLedger, p.makeHub, p.makeBroker, p.makeAdmin, p.makeGateway, p.serve,
-	} {
+	if opts.Apart && !cfg.Fleet.Enabled() {
+		return nil, errors.New("fleet.listen: is required for a broker alone: gateways reach it there")
+	}
+	steps := []func(context.Context) error{p.openData, p.openGraph, p.openLedger, p.makeHub, p.makeBroker, p.makeAdmin, p.makeFleet}
+	if !opts.Apart {
+		steps = append(steps, p.makeGateway)
+	}
+	for _, step := range append(steps, p.serve) {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 		}
@@ -153,7 +166,10 @@ func (p *Process) committed(c graphstore.Commit) {
 
 // makeHub begins with what the ledger knows and the graph as it is.
 func (p *Process) makeHub(ctx context.Context) error {
-	h, err := server.NewHub(ctx, p.ledger, hub.Config{Now: p.opts.Now, Metrics: p.registry, Logger: p.component("fleet")})
+	h, err := server.NewHub(ctx, p.ledger, hub.Config{
+		Lease: p.cfg.Fleet.Lease, Drift: p.cfg.Fleet.Drift, Remote: p.cfg.Fleet.Enabled(),
+		Now: p.opts.Now, Metrics: p.registry, Logger: p.component("fleet"),
+	})
 	if err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
@@ -194,17 +210,21 @@ func (p *Process) makeBroker(ctx context.Context) error {
 	p.broker, err = server.New(ctx, server.Config{
 		BaseURL: p.cfg.Broker.URL, Ledger: p.ledger, Audit: p.ledger, Permissions: p.engine.Permissions(), Decider: p.decider,
 		Hub: p.hub.Load(), Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
-		Checks: []server.Check{
-			{Name: "ledger", Ask: p.ledger.Ping},
-			{Name: "graph", Ask: p.engine.Ready},
-			{Name: "gateway", Ask: func(ctx context.Context) error { return p.gateway.Ready(ctx) }},
-		},
+		Checks: p.checks(),
 		Logger: p.component("broker"), Now: p.opts.Now,
 	})
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	return p.signingKey(ctx)
+}
+
+func (p *Process) checks() []server.Check {
+	checks := []server.Check{{Name: "ledger", Ask: p.ledger.Ping}, {Name: "graph", Ask: p.engine.Ready}}
+	if !p.opts.Apart {
+		checks = append(checks, server.Check{Name: "gateway", Ask: func(ctx context.Context) error { return p.gateway.Ready(ctx) }})
+	}
+	return checks
 }
 
 // signingKey rotates to the configured algorithm. On a ledger that never signed, at
