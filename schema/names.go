@@ -7,6 +7,8 @@ const (
 	TypeAgentType = "agent_type"
 	TypeAgent     = "agent"
 	TypeToken     = "token"
+
+	TypeDelegation = "delegation"
 )
 
 // Relations and permissions of tenant.
@@ -50,6 +52,15 @@ const (
 const (
 	TokenRevoked   = "revoked" // agent:*, always with an expiry
 	TokenIsRevoked = "is_revoked"
+)
+
+// Relations and permissions of delegation. Every edge has an expiry.
+const (
+	DelegationTenant    = "tenant"
+	DelegationPrincipal = "principal" // who granted it
+	DelegationType      = "type"      // agent_type
+	DelegationGranted   = "granted"   // agent_type#instance
+	DelegationUse       = "use"
 )
 
 // Object types and the caveat of the payments fragment.

@@ -31,6 +31,7 @@ var prefixes = map[string][]string{
 	schema.TypeAgentType:        {"AgentType"},
 	schema.TypeAgent:            {"Agent"},
 	schema.TypeToken:            {"Token"},
+	schema.TypeDelegation:       {"Delegation"},
 	schema.TypePaymentsAccount:  {"Payments"},
 	schema.TypePaymentsCustomer: {"Payments"},
 }
@@ -87,7 +88,7 @@ func constants(t *testing.T) map[string]string {
 
 func prefixOf(constant string) string {
 	best := ""
-	for _, p := range []string{"Type", "Tenant", "Principal", "AgentType", "Agent", "Token", "Payments", "PaymentsLimit", "Caveat"} {
+	for _, p := range []string{"Type", "Tenant", "Principal", "AgentType", "Agent", "Token", "Delegation", "Payments", "PaymentsLimit", "Caveat"} {
 		if strings.HasPrefix(constant, p) && len(p) > len(best) && constant != p {
 			best = p
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/sqlitedb"
 	"github.com/agentid-dev/agentid/internal/wire"
 )
 
@@ -16,3 +17,13 @@ func (l *Ledger) Append(ctx context.Context, record auditlog.Record, d wire.Dura
 
 // Audit is the log, to be queried and followed.
 func (l *Ledger) Audit() *auditlog.Log { return l.log }
+
+// appendIn appends records inside a transaction whose outcome decides what they say.
+func (l *Ledger) appendIn(ctx context.Context, tx *sqlitedb.Tx, records ...auditlog.Record) error {
+	entries, err := l.log.PrepareAll(records...)
+	if err != nil {
+		return err
+	}
+	_, err = l.log.Add(ctx, tx, entries...)
+	return err
+}

@@ -14,11 +14,14 @@ import (
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
 
+//go:embed people.sql
+var peopleSchema string
+
 //go:embed schema.sql
 var schema string
 
 // migrations bring a ledger from version i to i+1. They are only ever added to.
-var migrations = []string{schema + auditlog.Schema}
+var migrations = []string{schema + auditlog.Schema, peopleSchema}
 
 const (
 	metaIncarnation = "incarnation"

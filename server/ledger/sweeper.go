@@ -140,6 +140,9 @@ func (l *Ledger) Purge(ctx context.Context) (int64, error) {
 		{`DELETE FROM uses WHERE (token, capability) IN (SELECT token, capability FROM uses WHERE updated < ? LIMIT ?)`, now.Add(-usesKept)},
 		// Rows are in the order of their times, so only the oldest are looked at.
 		{`DELETE FROM effects WHERE due IS NULL AND seq IN (SELECT seq FROM effects ORDER BY seq LIMIT ?2) AND created < ?1`, now.Add(-ForgetAfter)},
+		{`DELETE FROM login_flows WHERE hash IN (SELECT hash FROM login_flows WHERE expires < ? LIMIT ?)`, now},
+		{`DELETE FROM login_tokens WHERE hash IN (SELECT hash FROM login_tokens WHERE expires < ? LIMIT ?)`, now},
+		{`DELETE FROM login_sessions WHERE id IN (SELECT id FROM login_sessions WHERE expires < ? LIMIT ?)`, now},
 		{`DELETE FROM signing_keys WHERE state = 3 AND published_until < ? AND ? > 0`, now.Add(-tokenMargin)},
 	} {
 		for {
