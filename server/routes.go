@@ -58,6 +58,7 @@ func (b *Broker) Handler(mounts ...Mount) (chi.Router, error) {
 		r.Post(prefix+discovery.PathRevoke, b.oauth(b.revoke.Revoke))
 		b.lifecycle.Routes(r, prefix)
 	}
+	b.login.Routes(r)
 	r.Get("/healthz", b.problem(Healthz))
 	r.Get("/readyz", b.problem(Readyz(b.cfg.Checks)))
 	r.Get("/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {

@@ -30,6 +30,8 @@ import (
 	"github.com/agentid-dev/agentid/server/introspection"
 	"github.com/agentid-dev/agentid/server/issue"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/login"
+	"github.com/agentid-dev/agentid/server/principals"
 	"github.com/agentid-dev/agentid/server/revocation"
 	"github.com/agentid-dev/agentid/server/signer"
 	"github.com/agentid-dev/agentid/server/tokens"
@@ -50,6 +52,8 @@ type Config struct {
 	TokenLifetime time.Duration // default: issue.DefaultLifetime
 	TokensPerMin  int           // token requests per agent; default: agentrate.DefaultPerMinute
 	TokensBurst   int           // default: agentrate.DefaultBurst
+	LoginsPerMin  int           // steps of sign-ins per address; default: login.DefaultPerMinute
+	LoginsBurst   int           // default: login.DefaultBurst
 	Checks        []Check       // what readiness depends on
 	Logger        *slog.Logger  // default: discards
 	Now           func() time.Time
@@ -65,6 +69,9 @@ type Broker struct {
 	refusals  *trail.Trail
 	agents    *agents.Service
 	lifecycle *agents.Endpoints
+	providers *principals.Providers
+	people    *principals.Service
+	login     *login.Service
 	documents *discovery.Documents
 	tokens    *tokens.Endpoint
 	introspec *introspection.Endpoint
@@ -111,6 +118,9 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if err := b.newPeople(); err != nil {
+		return nil, err
+	}
 	if b.documents, err = b.newDocuments(); err != nil {
 		return nil, err
 	}
@@ -141,7 +151,7 @@ func (b *Broker) newDocuments() (*discovery.Documents, error) {
 		proof = append(proof, string(alg))
 	}
 	return discovery.New(discovery.Config{
-		Issuers: b.issuers, Tenants: tenants{b.cfg.Ledger}, Keys: b.signer, Scopes: scopes,
+		Issuers: b.issuers, People: b.login, Tenants: tenants{b.cfg.Ledger}, Keys: b.signer, Scopes: scopes,
 		DetailTypes: []string{capability.DetailType, capability.TemplateType}, ClientAlgorithms: client, ProofAlgorithms: proof,
 	})
 }
@@ -150,9 +160,6 @@ func (b *Broker) newEndpoints() error {
 	cfg := b.cfg
 	clients, err := clientauth.New(clientauth.Config{Directory: cfg.Ledger, Issuers: b.issuers, Now: cfg.Now})
 	if err != nil {
-		return err
-	}
-	if b.refusals, err = trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now}); err != nil {
 		return err
 	}
 	var limits [3]*agentrate.Limit // apart, so that no loop of an agent keeps it from revoking
@@ -186,7 +193,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	if b.tokens, err = tokens.New(tokens.Config{
-		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, Guard: guard, Trail: b.refusals,
+		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, People: b.login, Guard: guard, Trail: b.refusals,
 		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
 	}); err != nil {
 		return err
@@ -230,6 +237,9 @@ func (b *Broker) Revoker() *revocation.Revoker { return b.revoker }
 
 // Agents carries agents through their lives, for the administration.
 func (b *Broker) Agents() *agents.Service { return b.agents }
+
+// Principals makes people into principals, for the administration.
+func (b *Broker) Principals() *principals.Service { return b.people }
 
 // Refusals is where the administration writes the refusals of its callers.
 func (b *Broker) Refusals() *trail.Trail { return b.refusals }

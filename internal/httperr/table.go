@@ -26,6 +26,10 @@ const (
 	InvalidAuthorizationDetails = "invalid_authorization_details"
 	InvalidDPoPProof            = "invalid_dpop_proof"
 	UseDPoPNonce                = "use_dpop_nonce"
+	AuthorizationPending        = "authorization_pending" // RFC 8628 section 3.5
+	SlowDown                    = "slow_down"
+	ExpiredToken                = "expired_token"
+	UnsupportedResponseType     = "unsupported_response_type"
 	ServerError                 = "server_error"
 	TemporarilyUnavailable      = "temporarily_unavailable"
 )
@@ -96,6 +100,9 @@ var oauthStatus = map[string]int{
 	UnsupportedGrantType:        http.StatusBadRequest,
 	UnsupportedTokenType:        http.StatusBadRequest,
 	InvalidAuthorizationDetails: http.StatusBadRequest,
+	AuthorizationPending:        http.StatusBadRequest,
+	SlowDown:                    http.StatusBadRequest,
+	ExpiredToken:                http.StatusBadRequest,
 }
 
 // Answer is what an error means over HTTP. Title, Detail, Reason and Field may

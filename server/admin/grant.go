@@ -122,13 +122,8 @@ func (g *Grant) check(ctx context.Context, w *world) error {
 
 // known refuses a subject or an account that does not exist.
 func (g *Grant) known(ctx context.Context, w *world, resource agentid.Ref) error {
-	for _, kind := range w.s.cfg.Kinds {
-		if resource.Type() != kind.AccountType {
-			continue
-		}
-		if _, _, err := w.connector(ctx, "resource", resource.Tenant(), resource.Name()); err != nil {
-			return err
-		}
+	if err := g.knownAccount(ctx, w, resource); err != nil {
+		return err
 	}
 	ref, err := agentid.ParseRef(g.Subject)
 	if err != nil {
@@ -144,6 +139,19 @@ func (g *Grant) known(ctx context.Context, w *world, resource agentid.Ref) error
 	default:
 		return nil
 	}
+}
+
+// knownAccount refuses an account of a connector that does not exist.
+func (g *Grant) knownAccount(ctx context.Context, w *world, resource agentid.Ref) error {
+	for _, kind := range w.s.cfg.Kinds {
+		if resource.Type() != kind.AccountType {
+			continue
+		}
+		if _, _, err := w.connector(ctx, "resource", resource.Tenant(), resource.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inSchema holds the grant's names against the schema: a type and relation of a

@@ -94,12 +94,15 @@ func (s *Service) object(ctx context.Context, kind string, h Header) (object, er
 	if err != nil {
 		return nil, agentid.Errorf(agentid.KindNotFound, kind+"_unknown", "there is no such %s", kind)
 	}
-	if kind == KindTemplate {
+	if ledgerOnly(kind) {
 		found, err := like.current(ctx, s)
 		if err == nil && found == nil {
-			err = agentid.Errorf(agentid.KindNotFound, "template_unknown", "there is no such template")
+			err = agentid.Errorf(agentid.KindNotFound, kind+"_unknown", "there is no such %s", kind)
 		}
-		return found, err
+		if err != nil {
+			return nil, err
+		}
+		return found, s.fill(ctx, id, found)
 	}
 	found, err := s.named(ctx, id)
 	if err != nil {
@@ -108,8 +111,21 @@ func (s *Service) object(ctx context.Context, kind string, h Header) (object, er
 	return found, s.fill(ctx, id, found)
 }
 
+// ledgerOnly are the kinds that have no state and no edges of their own.
+func ledgerOnly(kind string) bool {
+	return kind == KindTemplate || kind == KindIdentityProvider || kind == KindLoginClient
+}
+
 // fill adds what answers say beside the declaration.
 func (s *Service) fill(ctx context.Context, id agentid.Ref, o object) error {
+	if provider, ok := o.(*IdentityProvider); ok {
+		secret, _, err := s.cfg.Ledger.ProviderSecret(ctx, provider.Tenant, provider.Name)
+		provider.ClientSecretSet = !secret.IsZero()
+		return err //nolint:wrapcheck // an agentid.Error
+	}
+	if ledgerOnly(o.head().Kind) {
+		return nil
+	}
 	state, err := s.state(ctx, id)
 	if err != nil {
 		return err
@@ -204,6 +220,12 @@ func (s *Service) read(r *http.Request, kind, tenant string, p ledger.Page) ([]o
 			out = append(out, t)
 		}
 		return out, nil
+	case KindIdentityProvider:
+		found, err := l.IdentityProviders(ctx, tenant, p)
+		return convert(found, func(v ledger.IdentityProvider) object { return identityProviderOf(v) }), err
+	case KindLoginClient:
+		found, err := l.LoginClients(ctx, tenant, p)
+		return convert(found, func(v ledger.LoginClient) object { return loginClientOf(v) }), err
 	default:
 		filter, err := agentFilter(r, tenant, p)
 		if err != nil {
@@ -260,7 +282,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request, found []object) e
 		if err != nil {
 			return err
 		}
-		if kind := o.head().Kind; kind == KindTemplate || kind == KindAgent {
+		if o.head().Kind == KindAgent {
 			continue
 		}
 		if err := s.fill(r.Context(), id, o); err != nil {
@@ -354,6 +376,10 @@ func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref, be
 		return l.DeleteConnector(ctx, id, record) //nolint:wrapcheck // an agentid.Error
 	case KindTemplate:
 		return l.DeleteTemplate(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
+	case KindIdentityProvider:
+		return l.DeleteIdentityProvider(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
+	case KindLoginClient:
+		return l.DeleteLoginClient(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	default:
 		return agentid.Invalidf("kind", "this cannot be deleted")
 	}

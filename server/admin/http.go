@@ -65,6 +65,7 @@ func (s *Service) tenantRoutes(r chi.Router) {
 	for path, kind := range map[string]string{
 		"/principals": KindPrincipal, "/agent-types": KindAgentType, "/connectors": KindConnector,
 		"/templates": KindTemplate, "/agents": KindAgent,
+		"/identity-providers": KindIdentityProvider, "/login-clients": KindLoginClient,
 	} {
 		r.Get(tenant+path, s.handle(s.listObjects(kind)))
 		r.Get(tenant+path+"/{name}", s.handle(s.getObject(kind)))
@@ -72,7 +73,7 @@ func (s *Service) tenantRoutes(r chi.Router) {
 		if kind != KindAgent {
 			r.Delete(tenant+path+"/{name}", s.handle(s.deleteObject(kind)))
 		}
-		if kind != KindTemplate {
+		if !ledgerOnly(kind) {
 			r.Post(tenant+path+"/{name}/freeze", s.handle(s.postFreeze(kind)))
 			r.Post(tenant+path+"/{name}/unfreeze", s.handle(s.postUnfreeze(kind)))
 		}

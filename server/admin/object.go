@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/server/ledger"
 )
 
 // The kinds of object, in the order in which they are written: each refers to earlier
@@ -17,11 +18,15 @@ const (
 	KindTemplate  = "template"
 	KindGrant     = "grant"
 	KindAgent     = "agent"
+
+	KindIdentityProvider = ledger.TypeIdentityProvider
+	KindLoginClient      = ledger.TypeLoginClient
 )
 
 // order is the place of a kind in a set that is applied.
 var order = map[string]int{
 	KindTenant: 1, KindPrincipal: 2, KindConnector: 3, KindAgentType: 4, KindTemplate: 5, KindGrant: 6, KindAgent: 7,
+	KindIdentityProvider: 8, KindLoginClient: 9,
 }
 
 // Header names an object. Tenant is empty for a tenant, Name for a grant.
@@ -158,6 +163,10 @@ func newObject(kind string) object {
 		return &Grant{}
 	case KindAgent:
 		return &Agent{}
+	case KindIdentityProvider:
+		return &IdentityProvider{}
+	case KindLoginClient:
+		return &LoginClient{}
 	default:
 		return nil
 	}

@@ -83,6 +83,11 @@ func (s *Service) change(ctx context.Context, document int, o object) (Change, e
 			return Change{}, err
 		}
 	}
+	if secret, ok := o.(*IdentityProvider); ok {
+		if err := s.secretChange(ctx, secret, &c); err != nil {
+			return Change{}, err
+		}
+	}
 	wanted, err := o.edges(ctx, s)
 	if err != nil {
 		return Change{}, err
@@ -152,7 +157,7 @@ func members(o object) (map[string]any, error) {
 	if err := json.Unmarshal(data, &out); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
-	for _, name := range []string{"kind", "tenant", "name", "state", "frozen_for", "credential", "credential_set"} {
+	for _, name := range []string{"kind", "tenant", "name", "state", "frozen_for", "credential", "credential_set", "client_secret", "client_secret_set"} {
 		delete(out, name)
 	}
 	return out, nil

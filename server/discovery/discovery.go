@@ -32,7 +32,18 @@ const (
 	GrantClientCredentials = "client_credentials"
 	// GrantTokenExchange is RFC 8693: a child, from its parent's token.
 	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // an identifier
+	// GrantAuthorizationCode is RFC 6749 section 4.1: a person, by a browser.
+	GrantAuthorizationCode = "authorization_code"
+	// GrantRefreshToken is RFC 6749 section 6: a person's session goes on.
+	GrantRefreshToken = "refresh_token"
+	// GrantDeviceCode is RFC 8628: a person, by a browser on another machine.
+	GrantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
 )
+
+// ForPeople reports whether a grant gives tokens to people rather than to agents.
+func ForPeople(grant string) bool {
+	return grant == GrantAuthorizationCode || grant == GrantRefreshToken || grant == GrantDeviceCode
+}
 
 // ParamTenant is the chi URL parameter that holds the tenant.
 const ParamTenant = "tenant"
@@ -48,9 +59,10 @@ type Keys interface {
 	JWKS() jose.JSONWebKeySet
 }
 
-// Config configures New. Every field is required.
+// Config configures New. Every field but People is required.
 type Config struct {
 	Issuers Issuers
+	People  People // nil: none come in
 	Tenants Tenants
 	Keys    Keys
 	// Scopes are the operations that a token can be asked for.
@@ -78,15 +90,32 @@ func New(cfg Config) (*Documents, error) {
 	return &Documents{cfg: cfg}, nil
 }
 
-// metadata is RFC 8414 section 2 with RFC 9396, 9449 and 9701's members. There is no
-// authorization endpoint: the broker serves machines, so response_types is empty.
+// Offers says how people come in at a tenant's issuer. The zero Offers: not at all, as at
+// the root issuer, which has no people.
+type Offers struct {
+	Login  bool // by a browser: authorization endpoint
+	Device bool // by a browser on another machine
+}
+
+// People says what a tenant offers to people. An error is an outage.
+type People interface {
+	Offers(ctx context.Context, tenant string) (Offers, error)
+}
+
+// metadata is RFC 8414 section 2 with RFC 8628, 9207, 9396, 9449 and 9701's members. Where
+// no people come in there is no authorization endpoint, and response_types is empty.
 type metadata struct {
 	Issuer                    string   `json:"issuer"`
 	TokenEndpoint             string   `json:"token_endpoint"`
 	JWKSURI                   string   `json:"jwks_uri"`
 	IntrospectionEndpoint     string   `json:"introspection_endpoint"`
 	RevocationEndpoint        string   `json:"revocation_endpoint"`
+	AuthorizationEndpoint     string   `json:"authorization_endpoint,omitempty"`
+	DeviceEndpoint            string   `json:"device_authorization_endpoint,omitempty"`
 	ResponseTypes             []string `json:"response_types_supported"`
+	ResponseModes             []string `json:"response_modes_supported,omitempty"`
+	CodeChallengeMethods      []string `json:"code_challenge_methods_supported,omitempty"`
+	SendsIssuer               bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
 	GrantTypes                []string `json:"grant_types_supported"`
 	Scopes                    []string `json:"scopes_supported,omitempty"`
 	TokenAuthMethods          []string `json:"token_endpoint_auth_methods_supported"`
@@ -101,9 +130,9 @@ type metadata struct {
 	ServiceDocumentation      string   `json:"service_documentation"`
 }
 
-func (d *Documents) metadata(tenant string) metadata {
+func (d *Documents) metadata(tenant string, offers Offers) metadata {
 	issuer := d.cfg.Issuers.Of(tenant)
-	return metadata{
+	m := metadata{
 		Issuer:                    issuer,
 		TokenEndpoint:             issuer + PathToken,
 		JWKSURI:                   issuer + PathJWKS,
@@ -122,6 +151,26 @@ func (d *Documents) metadata(tenant string) metadata {
 		AuthorizationDetailsTypes: d.cfg.DetailTypes,
 		DPoPAlgorithms:            d.cfg.ProofAlgorithms,
 		ServiceDocumentation:      "https://agentid.dev/docs",
+	}
+	m.offer(offers)
+	return m
+}
+
+// offer adds how people come in.
+func (m *metadata) offer(offers Offers) {
+	if offers.Login {
+		m.AuthorizationEndpoint = m.Issuer + PathAuthorize
+		m.ResponseTypes, m.ResponseModes, m.CodeChallengeMethods = []string{"code"}, []string{"query"}, []string{"S256"}
+		m.SendsIssuer = true
+		m.GrantTypes = append(m.GrantTypes, GrantAuthorizationCode)
+	}
+	if offers.Device {
+		m.DeviceEndpoint = m.Issuer + PathDevice
+		m.GrantTypes = append(m.GrantTypes, GrantDeviceCode)
+	}
+	if offers.Login || offers.Device {
+		m.GrantTypes = append(m.GrantTypes, GrantRefreshToken)
+		m.TokenAuthMethods = append(m.TokenAuthMethods, "none")
 	}
 }
 
@@ -145,7 +194,13 @@ func (d *Documents) Metadata(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(d.metadata(tenant))
+	var offers Offers
+	if tenant != "" && d.cfg.People != nil {
+		if offers, err = d.cfg.People.Offers(r.Context(), tenant); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(d.metadata(tenant, offers))
 	if err != nil {
 		return fmt.Errorf("encode metadata: %w", err)
 	}

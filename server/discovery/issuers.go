@@ -13,6 +13,8 @@ const (
 	PathIntrospect = "/oauth2/introspect"
 	PathRevoke     = "/oauth2/revoke"
 	PathJWKS       = "/oauth2/jwks"
+	PathAuthorize  = "/oauth2/authorize"
+	PathDevice     = "/oauth2/device_authorization"
 )
 
 // Issuers composes and reads issuer identifiers: the base URL is the root issuer,

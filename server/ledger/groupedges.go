@@ -71,3 +71,21 @@ func (l *Ledger) changeGroupEdges(ctx context.Context, text string, principal ag
 		return nil
 	})
 }
+
+// GroupHolders are the principals that have something by a provider's groups.
+func (l *Ledger) GroupHolders(ctx context.Context, tenant, provider string) ([]agentid.Ref, error) {
+	var out []agentid.Ref
+	err := rows(ctx, l.reader(), func(r *sql.Rows) error {
+		var text string
+		if err := r.Scan(&text); err != nil {
+			return err
+		}
+		var ref agentid.Ref
+		err := parseRefs([]string{text}, &ref)
+		if ref.Tenant() == tenant {
+			out = append(out, ref)
+		}
+		return err
+	}, `SELECT DISTINCT principal FROM group_edges WHERE provider = ? ORDER BY principal`, provider)
+	return out, err
+}

@@ -16,6 +16,10 @@ type LoginClient struct {
 	Meta         `json:"-"`
 }
 
+// LoginCLI is the client_id of the command line, which needs no setting: it is sent back to
+// a loopback address.
+const LoginCLI = "agentid-cli"
+
 const maxRedirects = 16
 
 var loginClients = kind[LoginClient]{

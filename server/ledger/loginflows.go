@@ -20,9 +20,9 @@ type FlowKind int
 
 // The kinds of flows.
 const (
-	FlowRequest FlowKind = iota + 1 // a person is on the way to an identity provider
-	FlowCode                        // an authorization code (RFC 6749 section 4.1.2)
-	FlowDeviceCode                  // a device code with its user code (RFC 8628)
+	FlowRequest    FlowKind = iota + 1 // a person is on the way to an identity provider
+	FlowCode                           // an authorization code (RFC 6749 section 4.1.2)
+	FlowDeviceCode                     // a device code with its user code (RFC 8628)
 )
 
 // errFlow is for a flow that is not there, has expired, or is another tenant's.

@@ -22,13 +22,15 @@ var formRules = httpx.FormRules{MaxBytes: maxBody, MaxFields: maxFields, Repeata
 
 func grantType(form httpx.Form) (string, error) {
 	switch grant := form.Get("grant_type"); grant {
-	case discovery.GrantClientCredentials, discovery.GrantTokenExchange:
+	case discovery.GrantClientCredentials, discovery.GrantTokenExchange,
+		discovery.GrantAuthorizationCode, discovery.GrantRefreshToken, discovery.GrantDeviceCode:
 		return grant, nil
 	case "":
 		return "", agentid.Invalidf("grant_type", "is missing")
 	}
-	return "", agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes %s and %s",
-		discovery.GrantClientCredentials, discovery.GrantTokenExchange).WithField("grant_type")
+	return "", agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes %s and %s of agents, %s, %s and %s of people",
+		discovery.GrantClientCredentials, discovery.GrantTokenExchange,
+		discovery.GrantAuthorizationCode, discovery.GrantRefreshToken, discovery.GrantDeviceCode).WithField("grant_type")
 }
 
 // target reads resource (RFC 8707) and audience, its RFC 8693 twin. A token has one

@@ -25,6 +25,7 @@ import (
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/issue"
+	"github.com/agentid-dev/agentid/server/login"
 	"github.com/agentid-dev/agentid/server/trail"
 )
 
@@ -46,12 +47,18 @@ type Subjects interface {
 	Accept(ctx context.Context, agent issue.Agent, form httpx.Form) (capability.Claims, error)
 }
 
+// People carries out the grants that give tokens to people: login.Service.
+type People interface {
+	Grant(r *http.Request, tenant string, form httpx.Form) (login.Tokens, error)
+}
+
 // Config configures New. Everything without a default is required.
 type Config struct {
 	Issuers   discovery.Issuers
 	Clients   Clients
 	Mint      Minter
 	Subjects  Subjects
+	People    People
 	Guard     *dpop.Guard // nonces and proofs seen, of this process
 	Trail     *trail.Trail
 	PerMinute int              // token requests per agent; default: agentrate.DefaultPerMinute
@@ -67,8 +74,8 @@ type Endpoint struct {
 
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.Guard == nil || cfg.Trail == nil {
-		return nil, errors.New("tokens: issuers, clients, mint, subjects, guard and trail are required")
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.People == nil || cfg.Guard == nil || cfg.Trail == nil {
+		return nil, errors.New("tokens: issuers, clients, mint, subjects, people, guard and trail are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -103,7 +110,17 @@ type pending struct {
 // the error is to be rendered by httperr.OAuth.
 func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request, tenant string) error {
 	x := pending{issuer: e.cfg.Issuers.Of(tenant), tenant: tenant}
-	grant, err := e.run(w, r, &x)
+	form, err := httpx.ParseForm(w, r, formRules)
+	if err == nil {
+		x.grant, err = grantType(form)
+	}
+	if err == nil && discovery.ForPeople(x.grant) {
+		return e.person(w, r, x, form)
+	}
+	var grant issue.Grant
+	if err == nil {
+		grant, err = e.run(w, r, &x, form)
+	}
 	if err != nil {
 		e.refused(r.Context(), x, err)
 		return err
@@ -122,15 +139,20 @@ func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request, tenant string) 
 	return nil
 }
 
-func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending) (issue.Grant, error) {
-	ctx := r.Context()
-	form, err := httpx.ParseForm(w, r, formRules)
+// person answers a grant for people.
+func (e *Endpoint) person(w http.ResponseWriter, r *http.Request, x pending, form httpx.Form) error {
+	answer, err := e.cfg.People.Grant(r, x.tenant, form)
 	if err != nil {
-		return issue.Grant{}, err
+		e.cfg.Trail.Write(r.Context(), trail.Stranger, auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant, Operation: "login"}, err)
+		return err
 	}
-	if x.grant, err = grantType(form); err != nil {
-		return issue.Grant{}, err
-	}
+	_ = httpx.WriteJSON(w, http.StatusOK, answer) // the peer is gone: the session is recorded all the same
+	return nil
+}
+
+func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending, form httpx.Form) (issue.Grant, error) {
+	ctx := r.Context()
+	var err error
 	if x.client, err = e.cfg.Clients.Agent(ctx, x.issuer, r, form); err != nil {
 		return issue.Grant{}, err
 	}

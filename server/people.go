@@ -1,0 +1,27 @@
+package server
+
+import (
+	"github.com/agentid-dev/agentid/server/login"
+	"github.com/agentid-dev/agentid/server/principals"
+	"github.com/agentid-dev/agentid/server/trail"
+)
+
+// newPeople makes the parts by which people come in.
+func (b *Broker) newPeople() error {
+	cfg := b.cfg
+	var err error
+	if b.refusals, err = trail.New(trail.Config{Audit: cfg.Audit, Logger: cfg.Logger, Now: cfg.Now}); err != nil {
+		return err
+	}
+	b.providers = principals.NewProviders(cfg.Ledger, cfg.Now)
+	if b.people, err = principals.New(principals.Config{
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Providers: b.providers, Settled: b.fleet.Reload, Logger: cfg.Logger, Now: cfg.Now,
+	}); err != nil {
+		return err
+	}
+	b.login, err = login.New(login.Config{
+		Issuers: b.issuers, Ledger: cfg.Ledger, Principals: b.people, Providers: b.providers, Trail: b.refusals,
+		PerMinute: cfg.LoginsPerMin, Burst: cfg.LoginsBurst, Logger: cfg.Logger, Now: cfg.Now,
+	})
+	return err
+}
