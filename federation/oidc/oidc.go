@@ -124,7 +124,9 @@ func (p *Provider) authStyle(meta keyset.Metadata) oauth2.AuthStyle {
 }
 
 // CanLogin reports whether the provider has what the authorization code flow needs.
-func (p *Provider) CanLogin() bool { return p.code.Endpoint.AuthURL != "" && p.code.Endpoint.TokenURL != "" }
+func (p *Provider) CanLogin() bool {
+	return p.code.Endpoint.AuthURL != "" && p.code.Endpoint.TokenURL != ""
+}
 
 // with makes go-oidc and oauth2 use our client, which refuses private addresses.
 func (p *Provider) with(ctx context.Context) context.Context {
