@@ -92,12 +92,17 @@ type Tokens struct {
 	Algorithm string        `yaml:"algorithm"` // EdDSA or ES256
 }
 
-// Rates are the gateway's limits for connectors that set none. 0: the gateway's default.
+// Rates are the gateway's limits: of tokens and agents for connectors that set none, and of
+// each tenant; and the broker's, of one agent's calls for tokens. 0: the default.
 type Rates struct {
-	TokenPerMinute int `yaml:"token_per_minute"`
-	TokenBurst     int `yaml:"token_burst"`
-	AgentPerMinute int `yaml:"agent_per_minute"`
-	AgentBurst     int `yaml:"agent_burst"`
+	TokenPerMinute  int `yaml:"token_per_minute"`
+	TokenBurst      int `yaml:"token_burst"`
+	AgentPerMinute  int `yaml:"agent_per_minute"`
+	AgentBurst      int `yaml:"agent_burst"`
+	TenantPerMinute int `yaml:"tenant_per_minute"`
+	TenantBurst     int `yaml:"tenant_burst"`
+	MintPerMinute   int `yaml:"mint_per_minute"`
+	MintBurst       int `yaml:"mint_burst"`
 }
 
 // Log is how log lines look and which are written.

@@ -165,3 +165,12 @@ func TestReferences(t *testing.T) {
 	_, err = config.Reference{}.Read()
 	require.Error(t, err)
 }
+
+func TestRatesAreRead(t *testing.T) {
+	c, err := config.Parse("agentid.yaml", []byte("rates: {tenant_per_minute: 10, tenant_burst: 2, mint_per_minute: 3, mint_burst: 1}\n"))
+	require.NoError(t, err)
+	require.Equal(t, config.Rates{TenantPerMinute: 10, TenantBurst: 2, MintPerMinute: 3, MintBurst: 1}, c.Rates)
+	_, err = config.Parse("agentid.yaml", []byte("rates:\n  mint_burst: -1\n  tenant_burst: -2\n"))
+	require.ErrorContains(t, err, "agentid.yaml:2:15: rates.mint_burst: must not be negative")
+	require.ErrorContains(t, err, "agentid.yaml:3:17: rates.tenant_burst: must not be negative")
+}

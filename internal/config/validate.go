@@ -49,6 +49,8 @@ func (v *validator) rates(r Rates) {
 	for key, n := range map[string]int{
 		"rates.token_per_minute": r.TokenPerMinute, "rates.token_burst": r.TokenBurst,
 		"rates.agent_per_minute": r.AgentPerMinute, "rates.agent_burst": r.AgentBurst,
+		"rates.tenant_per_minute": r.TenantPerMinute, "rates.tenant_burst": r.TenantBurst,
+		"rates.mint_per_minute": r.MintPerMinute, "rates.mint_burst": r.MintBurst,
 	} {
 		if n < 0 {
 			v.add(key, "must not be negative")

@@ -155,6 +155,7 @@ func (a *Apart) makeGateway(context.Context) error {
 	a.gateway, err = gateway.New(gateway.Config{
 		Fleet: rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider,
 		Kinds: connectors.Builtin(), Issuer: a.link.Issuer(),
+		TenantPerMinute: a.cfg.Rates.TenantPerMinute, TenantBurst: a.cfg.Rates.TenantBurst,
 		Now: a.opts.Now, Logger: a.component("gateway"), Metrics: a.registry,
 	})
 	if err != nil {

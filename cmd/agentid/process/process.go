@@ -210,6 +210,7 @@ func (p *Process) makeBroker(ctx context.Context) error {
 	p.broker, err = server.New(ctx, server.Config{
 		BaseURL: p.cfg.Broker.URL, Ledger: p.ledger, Audit: p.ledger, Permissions: p.engine.Permissions(), Decider: p.decider,
 		Hub: p.hub.Load(), Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
+		TokensPerMin: p.cfg.Rates.MintPerMinute, TokensBurst: p.cfg.Rates.MintBurst,
 		Checks: p.checks(),
 		Logger: p.component("broker"), Now: p.opts.Now,
 	})
@@ -276,6 +277,7 @@ func (p *Process) makeGateway(context.Context) error {
 	p.gateway, err = gateway.New(gateway.Config{
 		Fleet: rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: p.decider,
 		Kinds: connectors.Builtin(), Issuer: p.cfg.Broker.URL,
+		TenantPerMinute: p.cfg.Rates.TenantPerMinute, TenantBurst: p.cfg.Rates.TenantBurst,
 		Now: p.opts.Now, Logger: p.component("gateway"), Metrics: p.registry,
 	})
 	if err != nil {
