@@ -93,7 +93,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 		newServe(), newBroker(), newGateway(), newFleet(), newDemo(), newProxy(), newRun(),
 		newToken(), newIntrospect(), newLineage(), newRevoke(),
 		newApply(), newTenant(), newPrincipal(), newAgentType(), newAgent(), newConnector(), newTemplate(), newGrant(),
-		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newVersion(),
+		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newLoadtest(), newVersion(),
 	)
 	for _, c := range root.Commands() {
 		guardArgs(c)
