@@ -9,10 +9,10 @@ FUZZTIME  ?= 20s
 RACE      := ./internal/sqlitedb ./capability/... ./server/ledger/... ./internal/auditlog ./client/... ./internal/agentproxy ./internal/agentrun ./gateway/limits
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo deps test test-long lint fuzz bench clean
+.PHONY: help build demo deps test test-long lint fuzz bench bench-compare peers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/agentid, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/agentid ./cmd/agentid
@@ -47,6 +47,16 @@ fuzz: ## fuzz every parser, FUZZTIME (default 20s) each
 
 bench: ## every benchmark, with allocations
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 2h ./...
+
+peers: ## build what bench-compare measures beside AgentID, at the versions that loadtest/peers/go.mod pins
+	@mkdir -p .cache/peers
+	cd loadtest/peers && CGO_ENABLED=0 nice $(GO) build -trimpath -o ../../.cache/peers/ ./adapter github.com/open-policy-agent/opa \
+	  github.com/openfga/openfga/cmd/openfga github.com/authzed/spicedb/cmd/spicedb
+	@command -v nginx >/dev/null || { echo "install the Debian package nginx-light"; exit 1; }
+
+bench-compare: build peers ## AgentID beside a bare proxy, nginx, OPA, OpenFGA and SpiceDB (COMPARE="--rounds 9" for longer)
+	@mkdir -p $(ARTIFACTS)
+	./bin/agentid loadtest compare --out $(ARTIFACTS)/compare.json --html $(ARTIFACTS)/compare.html $(COMPARE)
 
 clean: ## remove what was built
 	rm -rf bin $(ARTIFACTS) .cache

@@ -1,0 +1,125 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/agentid-dev/agentid/loadtest/compare"
+)
+
+// compareSection shows all stacks beside each other. Cells that lose are shown like those
+// that win.
+func compareSection(r *compare.Result) section {
+	s := section{
+		Title: "Side by side", Faults: r.Faults,
+		About: "Every stack on loopback, measured in turns, there and back in each round. Bars are medians over the rounds, whiskers the least and the most.",
+		Facts: append(facts(r.Machine, r.Version, r.Started), fmt.Sprintf("%d rounds of two slices of %g s", r.Rounds, r.Slice)),
+	}
+	s.Lead = append(s.Lead, qualified(r))
+	for _, w := range workloads(r) {
+		s.Figures = append(s.Figures, workload(w, r)...)
+	}
+	s.Tables = append(s.Tables, cells(r), stacks(r))
+	return s
+}
+
+func workloads(r *compare.Result) []string {
+	var out []string
+	for _, c := range r.Cells {
+		if !slices.Contains(out, c.Workload) {
+			out = append(out, c.Workload)
+		}
+	}
+	return out
+}
+
+func workload(name string, r *compare.Result) []figure {
+	var ratio, cpu, per []bar
+	aim := 0.0
+	for _, c := range r.Cells {
+		if c.Workload != name {
+			continue
+		}
+		own := c.Stack != compare.StackBare && c.Baseline != "" && isOurs(c.Stack)
+		over := bar{name: c.Stack, value: 1, label: fmt.Sprintf("1 = %s/s", number(c.PerSecond.Median)), ours: own}
+		if c.Throughput != nil {
+			aim = max(aim, c.Aim)
+			over.value, over.low, over.high, over.aim = c.Throughput.Median, c.Throughput.Min, c.Throughput.Max, c.Aim
+			over.missed = c.Aim > 0 && c.Throughput.Median < c.Aim
+			over.label = fmt.Sprintf("%.2f = %s/s", c.Throughput.Median, number(c.PerSecond.Median))
+		}
+		ratio = append(ratio, over)
+		used := bar{name: c.Stack, value: c.CPUMicros.Median, low: c.CPUMicros.Min, high: c.CPUMicros.Max, ours: own,
+			label: number(c.CPUMicros.Median) + " µs"}
+		if c.CPU != nil {
+			used.label += fmt.Sprintf(" (%.2f×)", c.CPU.Median)
+		}
+		cpu = append(cpu, used)
+		per = append(per, bar{name: c.Stack, value: c.PerCPUSecond.Median, low: c.PerCPUSecond.Min, high: c.PerCPUSecond.Max, ours: own,
+			label: number(c.PerCPUSecond.Median)})
+	}
+	note := ""
+	if aim > 0 {
+		note = fmt.Sprintf("The upright line is the aim: %.2f.", aim)
+	}
+	out := []figure{
+		{Title: name + ": throughput, the bare proxy's is 1", Drawing: bars(ratio), Note: note},
+		{Title: name + ": CPU of one request, sidecars included", Drawing: bars(cpu)},
+	}
+	if len(per) > 2 {
+		out = append(out, figure{Title: name + ": requests for one CPU second", Drawing: bars(per)})
+	}
+	return out
+}
+
+func isOurs(stack string) bool { return len(stack) >= 7 && stack[:7] == "AgentID" }
+
+// qualified is what each stack answered before it was measured.
+func qualified(r *compare.Result) table {
+	t := table{Title: "What each stack enforces", Head: []string{""}}
+	for _, s := range r.Stacks {
+		t.Head = append(t.Head, s.Name)
+	}
+	for i := range probes(r) {
+		row := []cell{text("%s", r.Stacks[0].Probes[i].Name)}
+		for _, s := range r.Stacks {
+			p := s.Probes[i]
+			class := map[string]string{compare.Held: "good", compare.NotEnforced: "open", compare.Broken: "bad"}[p.Verdict]
+			row = append(row, cell{p.Verdict, class})
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+func cells(r *compare.Result) table {
+	t := table{Title: "All cells", Head: []string{
+		"workload", "stack", "clients", "per second", "CPU µs", "÷ bare", "least–most", "aim", "CPU ÷ bare", "CPU s / 1,000", "p50 ms", "p99 ms", "client's share",
+	}}
+	for _, c := range r.Cells {
+		ratio, spread, aim, cpu := text("1"), text(""), text(""), text("1")
+		if c.Throughput != nil {
+			ratio = text("%.2f", c.Throughput.Median)
+			if c.Aim > 0 {
+				aim, ratio.Class = text("%.2f", c.Aim), "good"
+				if c.Throughput.Median < c.Aim {
+					ratio.Class = "bad"
+				}
+			}
+			spread, cpu = text("%.2f–%.2f", c.Throughput.Min, c.Throughput.Max), text("%.2f", c.CPU.Median)
+		}
+		t.Rows = append(t.Rows, []cell{
+			text("%s", c.Workload), text("%s", c.Stack), text("%d", c.Clients), text("%.0f", c.PerSecond.Median), text("%.0f", c.CPUMicros.Median),
+			ratio, spread, aim, cpu, text("%.3f", c.ServerPerThou), text("%s", ms(c.LatencyP50)), text("%s", ms(c.LatencyP99)), text("%.0f %%", c.ClientShare*100),
+		})
+	}
+	return t
+}
+
+func stacks(r *compare.Result) table {
+	t := table{Title: "The stacks", Head: []string{"stack", "what it is"}}
+	for _, s := range r.Stacks {
+		t.Rows = append(t.Rows, []cell{text("%s", s.Name), text("%s", s.About)})
+	}
+	return t
+}
