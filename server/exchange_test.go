@@ -384,7 +384,8 @@ func TestExchangeOfWhatWasTakenAway(t *testing.T) {
 	w.touch(enabled(leaf.ref))
 
 	// Revoking the token at the root takes all that was made from it.
-	require.NoError(t, w.broker.Revoker().Revoke(t.Context(), must(agentid.TokenRef("acme", w.claims(root).ID)), "test", "test"))
+	_, err := w.broker.Revoker().Revoke(t.Context(), must(agentid.TokenRef("acme", w.claims(root).ID)), "test", "test")
+	require.NoError(t, err)
 	for _, c := range []struct {
 		who     actor
 		subject string
@@ -452,7 +453,8 @@ func TestSubjectTokenRevokedInBetween(t *testing.T) {
 
 	h.asked = func(agentid.Zookie) {
 		h.asked = nil
-		require.NoError(t, w.broker.Revoker().Revoke(t.Context(), must(agentid.TokenRef("acme", w.claims(root).ID)), "test", "test"))
+		_, err := w.broker.Revoker().Revoke(t.Context(), must(agentid.TokenRef("acme", w.claims(root).ID)), "test", "test")
+		require.NoError(t, err)
 	}
 	resp, doc := w.do(child, w.exchangeCall(root))
 	w.refused(resp, doc, 400, "invalid_request", "subject_token_revoked")

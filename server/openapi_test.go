@@ -59,7 +59,7 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 	w := newWorld(t)
 	service, err := admin.New(admin.Config{
 		Ledger: w.ledger, Graph: w.engine.Permissions(), Schema: w.engine.Schema(), Signer: w.broker.Signer(),
-		Revoker: w.broker.Revoker(), Fleet: w.broker.Fleet(), Agents: w.broker.Agents(), Kinds: connectors.Builtin(), Refusals: w.broker.Refusals(),
+		Revoker: w.broker.Revoker(), Fleet: w.broker.Fleet(), Hub: w.broker.Hub(), Agents: w.broker.Agents(), Kinds: connectors.Builtin(), Refusals: w.broker.Refusals(),
 	})
 	require.NoError(t, err)
 	router, err := w.broker.Handler(server.Mount{Path: server.PathAdmin, Routes: service.Routes, OpenAPI: admin.OpenAPI})

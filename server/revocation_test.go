@@ -105,7 +105,8 @@ func TestRevocationByJTI(t *testing.T) {
 	w := newWorld(t)
 	token, _ := w.mint(w.agent)
 	ref := must(agentid.TokenRef("acme", w.claims(token).ID))
-	require.NoError(t, w.broker.Revoker().Revoke(t.Context(), ref, "leaked", "admin:root"))
+	_, err := w.broker.Revoker().Revoke(t.Context(), ref, "leaked", "admin:root")
+	require.NoError(t, err)
 	_, doc := w.asService(token)
 	require.Equal(t, inactive, doc)
 	page, err := w.ledger.Audit().Query(t.Context(), auditlog.Query{Token: ref.Name(), Kind: auditlog.Revoke})
@@ -114,7 +115,8 @@ func TestRevocationByJTI(t *testing.T) {
 	require.Equal(t, map[string]string{"actor": "admin:root", "reason": "leaked"}, page.Records[0].Notes)
 
 	foreign := must(agentid.TokenRef("rival", ref.Name()))
-	require.Equal(t, agentid.KindNotFound, agentid.KindOf(w.broker.Revoker().Revoke(t.Context(), foreign, "guess", "admin:rival")))
+	_, err = w.broker.Revoker().Revoke(t.Context(), foreign, "guess", "admin:rival")
+	require.Equal(t, agentid.KindNotFound, agentid.KindOf(err))
 }
 
 // faulty is SpiceDB's real client with faults that can be switched on.
@@ -162,7 +164,7 @@ func TestRevocationIsReplayed(t *testing.T) {
 			require.Equal(t, "graph_unavailable", doc["reason"])
 			require.NotEmpty(t, resp.Header.Get("Retry-After"))
 			require.Len(t, must(w.ledger.OpenRevocations(t.Context())), 1)
-			n, err := w.broker.Revoker().Sweep(t.Context())
+			n, _, err := w.broker.Revoker().Sweep(t.Context())
 			require.Error(t, err)
 			require.Zero(t, n)
 			_, still, _, err := w.broker.Fleet().Floor(t.Context())
@@ -170,13 +172,13 @@ func TestRevocationIsReplayed(t *testing.T) {
 			require.Equal(t, epoch, still)
 
 			broken(graph).Store(false)
-			n, err = w.broker.Revoker().Sweep(t.Context())
+			n, _, err = w.broker.Revoker().Sweep(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, 1, n)
 			_, doc = w.asService(token)
 			require.Equal(t, inactive, doc)
 			require.Empty(t, must(w.ledger.OpenRevocations(t.Context())))
-			n, err = w.broker.Revoker().Sweep(t.Context())
+			n, _, err = w.broker.Revoker().Sweep(t.Context())
 			require.NoError(t, err)
 			require.Zero(t, n)
 		})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentid-dev/agentid/capability"
@@ -47,6 +48,8 @@ type Config struct {
 	Decider     *policy.Decider
 	// Hub brings what is taken away to the gateways. Default: one that has none.
 	Hub           *hub.Hub
+	Witness       revocation.Witness // default: none
+	Metrics       prometheus.Registerer
 	Kinds         map[string]*connectors.Kind
 	PolicyVersion func() string
 	TokenLifetime time.Duration // default: issue.DefaultLifetime
@@ -105,16 +108,20 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if b.fleet, err = fleet.New(ctx, fleet.Config{Source: cfg.Ledger, Keys: b.signer, Issuers: b.issuers, Logger: cfg.Logger}); err != nil {
+	if b.fleet, err = fleet.New(ctx, fleet.Config{
+		Source: cfg.Ledger, Keys: b.signer, Issuers: b.issuers, Logger: cfg.Logger,
+		Changed: func() { b.cfg.Hub.Publish(wire.Event{Kind: wire.EventSettings}) },
+	}); err != nil {
 		return nil, err
 	}
 	if b.revoker, err = revocation.NewRevoker(revocation.RevokerConfig{
-		Ledger: cfg.Ledger, Graph: cfg.Permissions, Settled: b.fleet.Reload, Now: cfg.Now, Logger: cfg.Logger,
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Hub: b.cfg.Hub, Settled: b.fleet.Reload, Witness: cfg.Witness,
+		Metrics: cfg.Metrics, Now: cfg.Now, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
 	if b.agents, err = agents.New(agents.Config{
-		Ledger: cfg.Ledger, Graph: cfg.Permissions, Tokens: b.revoker, Settled: b.fleet.Reload, Logger: cfg.Logger, Now: cfg.Now,
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Revoker: b.revoker, Logger: cfg.Logger, Now: cfg.Now,
 	}); err != nil {
 		return nil, err
 	}

@@ -2,5 +2,5 @@
 
 package main
 
-// killRounds: twelve steps each.
+// killRounds: fourteen steps each.
 const killRounds = 400

@@ -64,8 +64,10 @@ func TestKillAtEveryStep(t *testing.T) {
 		{"effect.forwarded", k.refund},
 		{"effect.settled", k.refund},
 		{"revoke.intent", k.revoke},
+		{"revoke.denied", k.revoke},
 		{"revoke.edge", k.revoke},
 		{"revoke.settled", k.revoke},
+		{"revoke.told", k.revoke},
 	}
 	for round := range killRounds {
 		for _, step := range steps {

@@ -31,7 +31,8 @@ As the agent: give the token and the agent's key. As an administrator: give --jt
 					return usagef("--jti: want token:tenant/id")
 				}
 				path := "/tenants/" + url.PathEscape(ref.Tenant()) + "/tokens/" + url.PathEscape(ref.Name())
-				if err := conn.call(cmd.Context(), http.MethodDelete, path, nil, nil); err != nil {
+				var receipt object
+				if err := conn.call(cmd.Context(), http.MethodDelete, path, nil, &receipt); err != nil {
 					return err
 				}
 			} else {

@@ -30,7 +30,9 @@ import (
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server/admin"
 	"github.com/agentid-dev/agentid/server/agents"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/revocation"
 	"github.com/agentid-dev/agentid/server/signer"
 	"github.com/agentid-dev/agentid/server/trail"
 )
@@ -45,7 +47,6 @@ type rig struct {
 	url     string
 	token   string
 	reloads int
-	revoked []agentid.Ref
 	key     json.RawMessage
 	expires string
 }
@@ -64,13 +65,6 @@ func (f *flaky) WriteRelationships(ctx context.Context, in *v1.WriteRelationship
 }
 
 func (r *rig) Reload(context.Context) error { r.reloads++; return nil }
-
-func (r *rig) Sweep(context.Context) (int, error) { return 0, nil }
-
-func (r *rig) Revoke(_ context.Context, token agentid.Ref, _, _ string) error {
-	r.revoked = append(r.revoked, token)
-	return nil
-}
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
@@ -93,10 +87,14 @@ func newRig(t *testing.T) *rig {
 	refusals, err := trail.New(trail.Config{Audit: l})
 	require.NoError(t, err)
 	r := &rig{t: t, ledger: l, engine: e, graph: &flaky{PermissionsServiceClient: e.Permissions()}}
-	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Tokens: r, Settled: r.Reload})
+	gateways, err := hub.New(hub.Config{Newer: l.Newer})
+	require.NoError(t, err)
+	revoker, err := revocation.NewRevoker(revocation.RevokerConfig{Ledger: l, Graph: r.graph, Hub: gateways, Settled: r.Reload})
+	require.NoError(t, err)
+	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Revoker: revoker})
 	require.NoError(t, err)
 	r.service, err = admin.New(admin.Config{
-		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: r, Fleet: r, Agents: lives,
+		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: revoker, Fleet: r, Hub: gateways, Agents: lives,
 		Kinds: connectors.Builtin(), Refusals: refusals,
 	})
 	require.NoError(t, err)
@@ -112,6 +110,25 @@ func newRig(t *testing.T) *rig {
 	r.key = agentKey.Public()
 	r.expires = time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	return r
+}
+
+// issue records a token of ag-1 as the mint would.
+func (r *rig) issue(jti string, details ...string) {
+	r.t.Helper()
+	ref := func(text string) agentid.Ref {
+		out, err := agentid.ParseRef(text)
+		require.NoError(r.t, err)
+		return out
+	}
+	now := time.Now()
+	require.NoError(r.t, r.ledger.RecordIssue(r.t.Context(), ledger.Issue{
+		Token: ledger.Token{
+			Ref: ref("token:acme/" + jti), Agent: ref("agent:acme/ag-1"), Principal: ref("principal:acme/alice"),
+			Audience: "http://127.0.0.1:7421", Issued: now, Expires: now.Add(5 * time.Minute), Details: json.RawMessage(strings.Join(details, "")),
+		},
+		Assertion: ledger.Assertion{Client: ref("agent:acme/ag-1"), ID: jti, Expires: now.Add(time.Minute)},
+		Record:    auditlog.Record{Kind: auditlog.Issue, Phase: auditlog.Single, Request: jti, Decision: auditlog.Allow},
+	}))
 }
 
 // call makes a call and gives its status and answer.
@@ -529,9 +546,19 @@ func TestKeysTokensSchemaAndAudit(t *testing.T) {
 	status, list := r.call(http.MethodGet, "/tenants/acme/tokens?agent=ag-1", nil)
 	require.Equal(t, http.StatusOK, status)
 	require.Empty(t, list["items"])
-	status, _ = r.call(http.MethodDelete, "/tenants/acme/tokens/abc", nil)
-	require.Equal(t, http.StatusNoContent, status)
-	require.Equal(t, "token:acme/abc", r.revoked[0].String())
+	r.issue("abc")
+	status, receipt := r.call(http.MethodDelete, "/tenants/acme/tokens/abc", nil)
+	require.Equal(t, http.StatusOK, status)
+	require.Positive(t, receipt["epoch"])
+	require.NotContains(t, receipt, "information")
+	status, receipt = r.call(http.MethodDelete, "/tenants/acme/tokens/abc", nil)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "already_revoked", receipt["information"])
+	for _, path := range []string{"/tenants/acme/tokens/unknown", "/tenants/other/tokens/abc"} {
+		status, refused := r.call(http.MethodDelete, path, nil)
+		require.Equal(t, http.StatusNotFound, status)
+		require.Equal(t, "token_unknown", refused["reason"])
+	}
 
 	status, s := r.call(http.MethodGet, "/schema", nil)
 	require.Equal(t, http.StatusOK, status)

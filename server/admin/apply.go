@@ -58,12 +58,28 @@ func (s *Service) Apply(ctx context.Context, documents []Document, dryRun bool) 
 	if err != nil || dryRun {
 		return plan, err
 	}
+	away := false
 	for i := range plan.Changes {
-		if err := s.carryOut(ctx, &plan.Changes[i]); err != nil {
+		c := &plan.Changes[i]
+		away = away || c.takesAway()
+		if err := s.carryOut(ctx, c); err != nil {
 			return plan, err
 		}
 	}
+	if away {
+		return plan, s.settings(ctx)
+	}
 	return plan, s.reload(ctx)
+}
+
+// bar begins the name of a relation that shields a resource.
+const bar = "barred_"
+
+// takesAway reports whether a change may end what was allowed: everything that is not
+// new, and a new bar.
+func (c *Change) takesAway() bool {
+	g, grant := c.object.(*Grant)
+	return c.Action == ActionUpdate || grant && strings.HasPrefix(g.Relation, bar)
 }
 
 // plan reads, judges and compares all documents, in the order of writing.
@@ -202,7 +218,7 @@ func (s *Service) carryOut(ctx context.Context, c *Change) error {
 		}
 	}
 	if c.Kind == KindAgentType { // a smaller ceiling withdraws tokens
-		if err := s.cfg.Agents.SettleTokens(ctx); err != nil {
+		if _, err := s.cfg.Agents.SettleTokens(ctx); err != nil {
 			return err //nolint:wrapcheck // an agentid.Error
 		}
 	}
@@ -223,7 +239,24 @@ func fieldNames(fields []Field) string {
 	return strings.Join(names, ",")
 }
 
-// reload makes gateways see the settings before the change is acknowledged.
+// settings is reload, and waits until every gateway acts on all that was changed.
+func (s *Service) settings(ctx context.Context) error {
+	if err := s.reload(ctx); err != nil {
+		return err
+	}
+	return s.flush(ctx)
+}
+
+// flush waits until every gateway acts on what was written: for changes that take away by
+// policy, whose writes the graph's commit hook announces.
+func (s *Service) flush(ctx context.Context) error {
+	if _, err := s.cfg.Hub.Flush(context.WithoutCancel(ctx)); err != nil {
+		return agentid.Unavailable("fleet_unavailable", err)
+	}
+	return nil
+}
+
+// reload makes the fleet's view see the settings before the change is acknowledged.
 func (s *Service) reload(ctx context.Context) error {
 	if err := s.cfg.Fleet.Reload(ctx); err != nil {
 		return agentid.Unavailable("ledger_unavailable", err)

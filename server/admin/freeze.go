@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // Freeze takes something out of use for a reason: an agent with its subtree, or a
@@ -26,7 +28,8 @@ func (s *Service) Freeze(ctx context.Context, ref agentid.Ref, reason string) (a
 		return agents.Change{}, agentid.Invalidf("reason", "is required")
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	unlock := sync.OnceFunc(s.mu.Unlock)
+	defer unlock()
 	o, err := s.named(ctx, ref)
 	if err != nil {
 		return agents.Change{}, err
@@ -35,18 +38,22 @@ func (s *Service) Freeze(ctx context.Context, ref agentid.Ref, reason string) (a
 	if err != nil {
 		return agents.Change{}, err
 	}
-	intent := ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)}
-	zookie, err := s.taker().Take(ctx, intent, func() error {
-		_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, administrator(ctx), s.freezeRecord(ctx, "freeze", ref, reason))
-		return err //nolint:wrapcheck // an agentid.Error
-	}, func() (relations.Set, error) {
-		wanted, err := o.edges(ctx, s)
-		return wanted.set(), err
+	receipt, err := s.cfg.Revoker.Take(ctx, revocation.Taking{
+		Intent: ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)},
+		Change: func(ctx context.Context) error {
+			_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, administrator(ctx), s.freezeRecord(ctx, "freeze", ref, reason))
+			return err //nolint:wrapcheck // an agentid.Error
+		},
+		Edges: func(ctx context.Context) (relations.Set, error) {
+			wanted, err := o.edges(ctx, s)
+			return wanted.set(), err
+		},
+		Told: unlock,
 	})
 	if err != nil {
 		return agents.Change{}, err //nolint:wrapcheck // an agentid.Error
 	}
-	out := agents.Change{Changed: !slices.Contains(before, reason), Zookie: zookie}
+	out := agents.Change{Changed: !slices.Contains(before, reason), Zookie: receipt.Zookie, Revocation: &receipt}
 	if !out.Changed {
 		out.Information = agents.InfoAlreadyFrozen
 	}
@@ -160,7 +167,8 @@ func (s *Service) replay(ctx context.Context, intent ledger.Revocation) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.taker().Settle(ctx, intent, wanted.set())
+	s.cfg.Revoker.Deny(intent, intent.Target)
+	_, err = s.cfg.Revoker.Settle(ctx, intent, wanted.set())
 	return err //nolint:wrapcheck // an agentid.Error
 }
 

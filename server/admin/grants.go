@@ -100,6 +100,9 @@ func (s *Service) deleteGrant(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.writeEdges(r.Context(), gone); err != nil {
 		return err
 	}
+	if err := s.flush(r.Context()); err != nil {
+		return err
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -44,8 +44,3 @@ func (s *Service) readEdge(ctx context.Context, r *v1.Relationship) (*v1.Relatio
 func (s *Service) readEdges(ctx context.Context, filter *v1.RelationshipFilter, limit uint32) ([]*v1.Relationship, error) {
 	return s.graph().Read(ctx, filter, limit) //nolint:wrapcheck // an agentid.Error
 }
-
-// taker takes away: intent, ledger, edges read back, floor.
-func (s *Service) taker() relations.Taker {
-	return relations.Taker{Graph: s.graph(), Intents: s.cfg.Ledger, Settled: s.reload}
-}

@@ -332,7 +332,7 @@ func (s *Service) deleteObject(kind string) handler {
 			}
 			return s.undelete(ctx, stands, kind, id, err)
 		}
-		if err := s.reload(ctx); err != nil {
+		if err := s.settings(ctx); err != nil {
 			return err
 		}
 		w.WriteHeader(http.StatusNoContent)

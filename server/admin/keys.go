@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server/signer"
 )
@@ -51,6 +53,9 @@ func (s *Service) stageKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // an agentid.Error
 	}
+	if err := s.keysChanged(r.Context()); err != nil {
+		return err
+	}
 	return answer(w, http.StatusCreated, viewKey(info))
 }
 
@@ -72,6 +77,9 @@ func (s *Service) activateKey(w http.ResponseWriter, r *http.Request) error {
 	if err := activate(r.Context(), kid); err != nil {
 		return err
 	}
+	if err := s.keysChanged(r.Context()); err != nil {
+		return err
+	}
 	return s.listKeys(w, r)
 }
 
@@ -83,7 +91,16 @@ func (s *Service) retireKey(w http.ResponseWriter, r *http.Request) error {
 	if err := s.cfg.Signer.Retire(r.Context(), kid); err != nil {
 		return err //nolint:wrapcheck // an agentid.Error
 	}
+	if err := s.keysChanged(r.Context()); err != nil {
+		return err
+	}
 	return s.listKeys(w, r)
+}
+
+// keysChanged makes every gateway read the token keys again.
+func (s *Service) keysChanged(ctx context.Context) error {
+	s.cfg.Hub.Publish(wire.Event{Kind: wire.EventSettings})
+	return s.flush(ctx)
 }
 
 func (s *Service) getSchema(w http.ResponseWriter, r *http.Request) error {

@@ -65,7 +65,7 @@ func (s *Service) deleteCredential(w http.ResponseWriter, r *http.Request) error
 
 // done answers 204 once gateways see the change.
 func (s *Service) done(w http.ResponseWriter, r *http.Request) error {
-	if err := s.reload(r.Context()); err != nil {
+	if err := s.settings(r.Context()); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -13,8 +13,11 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/server/agents"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/revocation"
 	"github.com/agentid-dev/agentid/server/signer"
 )
 
@@ -24,8 +27,9 @@ type Config struct {
 	Graph   Graph
 	Schema  v1.SchemaServiceClient
 	Signer  *signer.Signer
-	Revoker Revoker
+	Revoker *revocation.Revoker // server.Broker's, so that there is one
 	Fleet   Fleet
+	Hub     Hub
 	// Agents carries agents through their lives: server.Broker's, so that there is one.
 	Agents *agents.Service
 	Kinds  map[string]*connectors.Kind
@@ -37,12 +41,12 @@ type Config struct {
 	Now      func() time.Time
 }
 
-// Revoker takes things away: intent and epoch in the ledger, the graph, the floor.
-type Revoker interface {
-	// Revoke takes one token back. It returns once no later request is allowed with it.
-	// Revoking twice is no error; an unknown token is KindNotFound. Any other error means
-	// that the intent stands and is completed later: the denial is not acknowledged.
-	Revoke(ctx context.Context, token agentid.Ref, reason, actor string) error
+// Hub is hub.Hub.
+type Hub interface {
+	Publish(e wire.Event) *hub.Ticket
+	// Flush waits until every gateway acts on all that was published. An error means that
+	// this is not known: the change is made, but not acknowledged.
+	Flush(ctx context.Context) (hub.Outcome, error)
 }
 
 // Fleet is the gateways' view of settings.
@@ -67,7 +71,7 @@ type Service struct {
 // New checks cfg.
 func New(cfg Config) (*Service, error) {
 	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Schema == nil || cfg.Signer == nil || cfg.Revoker == nil ||
-		cfg.Fleet == nil || cfg.Agents == nil || cfg.Refusals == nil || len(cfg.Kinds) == 0 {
+		cfg.Fleet == nil || cfg.Hub == nil || cfg.Agents == nil || cfg.Refusals == nil || len(cfg.Kinds) == 0 {
 		return nil, errors.New("admin: a required part is missing")
 	}
 	if cfg.Logger == nil {

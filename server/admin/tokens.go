@@ -67,9 +67,9 @@ func (s *Service) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return agentid.Errorf(agentid.KindNotFound, "token_unknown", "there is no such token")
 	}
-	if err := s.cfg.Revoker.Revoke(r.Context(), token, "administrator", administrator(r.Context())); err != nil {
+	receipt, err := s.cfg.Revoker.Revoke(r.Context(), token, "administrator", administrator(r.Context()))
+	if err != nil {
 		return err //nolint:wrapcheck // an agentid.Error
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return answer(w, http.StatusOK, receipt)
 }

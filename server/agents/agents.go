@@ -25,38 +25,30 @@ import (
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // Config configures New. All but Logger and Now are required.
 type Config struct {
 	Ledger *ledger.Ledger
 	Graph  relations.Client
-	Tokens Tokens
-	// Settled is called before a denial is acknowledged: gateways read the floor again.
-	Settled func(ctx context.Context) error
+	// Revoker takes agents and tokens away.
+	Revoker *revocation.Revoker
 	Logger  *slog.Logger
 	Now     func() time.Time
-}
-
-// Tokens is revocation.Revoker.
-type Tokens interface {
-	// Sweep settles every open revocation of a token, and says how many. An error means
-	// that some stay open: the denial is not acknowledged.
-	Sweep(ctx context.Context) (int, error)
 }
 
 // Service carries agents through their lives. It is safe for concurrent use.
 type Service struct {
 	cfg   Config
 	graph relations.Graph
-	taker relations.Taker
 	locks [64]sync.Mutex // by agent: freeze, unfreeze and retire of one agent are one at a time
 	seed  maphash.Seed
 }
 
 // New checks cfg.
 func New(cfg Config) (*Service, error) {
-	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Tokens == nil || cfg.Settled == nil {
+	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Revoker == nil {
 		return nil, errors.New("agents: a required part is missing")
 	}
 	if cfg.Logger == nil {
@@ -65,11 +57,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	graph := relations.Graph{Client: cfg.Graph}
-	return &Service{
-		cfg: cfg, graph: graph, seed: maphash.MakeSeed(),
-		taker: relations.Taker{Graph: graph, Intents: cfg.Ledger, Settled: cfg.Settled},
-	}, nil
+	return &Service{cfg: cfg, graph: relations.Graph{Client: cfg.Graph}, seed: maphash.MakeSeed()}, nil
 }
 
 // Actor is who asks. The zero Actor is the broker itself.

@@ -38,10 +38,7 @@ func (s *Service) Rotate(ctx context.Context, by Actor, issuer string, key json.
 	if _, err := s.cfg.Ledger.RotateKey(ctx, by.Agent, key, by.Assertion, w, record); err != nil {
 		return Agent{}, err
 	}
-	if err := s.SettleTokens(ctx); err != nil {
-		return Agent{}, err
-	}
-	return s.Describe(ctx, by.Agent)
+	return s.withdrawn(ctx, by.Agent)
 }
 
 // Narrow gives an agent a smaller ceiling. Tokens of it, and of those that it bounds,
@@ -66,10 +63,7 @@ func (s *Service) Narrow(ctx context.Context, by Actor, ref agentid.Ref, ceiling
 	if err := s.cfg.Ledger.SetCeiling(ctx, ref, next, w, s.record(ctx, by, "agent.narrow", row)); err != nil {
 		return Agent{}, err
 	}
-	if err := s.SettleTokens(ctx); err != nil {
-		return Agent{}, err
-	}
-	return s.Describe(ctx, ref)
+	return s.withdrawn(ctx, ref)
 }
 
 // narrower refuses a ceiling that is not within the agent's present one.
@@ -109,7 +103,18 @@ func (s *Service) narrower(ctx context.Context, row ledger.Agent, next json.RawM
 }
 
 // SettleTokens completes the withdrawal of tokens that a change in the ledger began.
-func (s *Service) SettleTokens(ctx context.Context) error {
-	_, err := s.cfg.Tokens.Sweep(context.WithoutCancel(ctx))
-	return err
+func (s *Service) SettleTokens(ctx context.Context) (revocation.Receipt, error) {
+	_, receipt, err := s.cfg.Revoker.Sweep(context.WithoutCancel(ctx))
+	return receipt, err
+}
+
+// withdrawn describes an agent whose tokens were withdrawn, once they are.
+func (s *Service) withdrawn(ctx context.Context, ref agentid.Ref) (Agent, error) {
+	receipt, err := s.SettleTokens(ctx)
+	if err != nil {
+		return Agent{}, err
+	}
+	out, err := s.Describe(ctx, ref)
+	out.Revocation = &receipt
+	return out, err
 }

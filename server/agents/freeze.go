@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"slices"
+	"sync"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // What a Change says beside its state.
@@ -28,6 +30,8 @@ type Change struct {
 	StillFrozenBy []string       `json:"still_frozen_by,omitempty"` // after an unfreeze: the reasons that are left
 	Information   string         `json:"information,omitempty"`
 	Zookie        agentid.Zookie `json:"zookie,omitempty"` // from which on a denial holds
+	// Revocation is how the gateways took it; of what takes away.
+	Revocation *revocation.Receipt `json:"revocation,omitempty"`
 }
 
 // Reason kinds that anybody may give are free text; an empty one is refused.
@@ -45,7 +49,8 @@ func (s *Service) Freeze(ctx context.Context, by Actor, ref agentid.Ref, reason 
 	if err := checkReason(reason); err != nil {
 		return Change{}, err
 	}
-	defer s.lock(ref)()
+	unlock := sync.OnceFunc(s.lock(ref))
+	defer unlock()
 	row, err := s.settledRow(ctx, ref)
 	if err != nil {
 		return Change{}, err
@@ -54,14 +59,14 @@ func (s *Service) Freeze(ctx context.Context, by Actor, ref agentid.Ref, reason 
 	if err != nil {
 		return Change{}, err
 	}
-	zookie, err := s.takeAway(ctx, by, row, reason, func() error {
+	receipt, err := s.takeAway(ctx, by, row, reason, unlock, func(ctx context.Context) error {
 		_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, by.name(), s.stateRecord(ctx, by, "agent.freeze", row, reason))
 		return err
 	})
 	if err != nil {
 		return Change{}, err
 	}
-	out := Change{Changed: !slices.Contains(before, reason), Zookie: zookie}
+	out := Change{Changed: !slices.Contains(before, reason), Zookie: receipt.Zookie, Revocation: &receipt}
 	if !out.Changed {
 		out.Information = InfoAlreadyFrozen
 	}
@@ -126,9 +131,12 @@ func (s *Service) settledRow(ctx context.Context, ref agentid.Ref) (ledger.Agent
 	return row, err
 }
 
-func (s *Service) takeAway(ctx context.Context, by Actor, row ledger.Agent, reason string, change func() error) (agentid.Zookie, error) {
-	intent := ledger.Revocation{Target: row.Ref, Agent: row.Ref, Reason: reason, Actor: by.name()}
-	return s.taker.Take(ctx, intent, change, func() (relations.Set, error) { return s.toggle(ctx, row.Ref) })
+func (s *Service) takeAway(ctx context.Context, by Actor, row ledger.Agent, reason string, told func(), change func(ctx context.Context) error) (revocation.Receipt, error) {
+	return s.cfg.Revoker.Take(ctx, revocation.Taking{
+		Intent: ledger.Revocation{Target: row.Ref, Agent: row.Ref, Reason: reason, Actor: by.name()},
+		Change: change, Told: told,
+		Edges: func(ctx context.Context) (relations.Set, error) { return s.toggle(ctx, row.Ref) },
+	})
 }
 
 // Replay completes an intent on an agent that a crash or an outage left open.
@@ -138,7 +146,8 @@ func (s *Service) Replay(ctx context.Context, intent ledger.Revocation) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.taker.Settle(ctx, intent, set)
+	s.cfg.Revoker.Deny(intent, intent.Target)
+	_, err = s.cfg.Revoker.Settle(ctx, intent, set)
 	return err
 }
 

@@ -92,7 +92,7 @@ func TestFreezesAddUpAndAreToldApart(t *testing.T) {
 	w.mustStart("kid", "worker", "a")
 
 	c := must(w.service.Freeze(ctx, operator, a, "operator"))
-	require.Equal(t, agents.Change{State: "frozen", FrozenFor: []string{"operator"}, Changed: true, Zookie: c.Zookie}, c)
+	require.Equal(t, agents.Change{State: "frozen", FrozenFor: []string{"operator"}, Changed: true, Zookie: c.Zookie, Revocation: c.Revocation}, c)
 	require.NotEmpty(t, c.Zookie)
 	w.refused(w.decide(agentRef("kid")), "agent_not_live")
 	c = must(w.service.Freeze(ctx, operator, a, "operator"))
@@ -362,7 +362,8 @@ func TestNarrowingACeilingReachesTheTokensOfThoseItBounds(t *testing.T) {
 
 	// The same by the type of an ancestor that has no ceiling of its own.
 	w.setType("acme", "worker", func(t *ledger.AgentType) { t.Ceiling = ceiling(300) })
-	require.NoError(t, w.service.SettleTokens(ctx))
+	_, err = w.service.SettleTokens(ctx)
+	require.NoError(t, err)
 	w.refused(w.use(token), "token_revoked")
 	require.Equal(t, int64(300), w.maximum(w.mint(kid)))
 }
@@ -430,6 +431,7 @@ func TestAnAttenuatedChildHasNoAuthorityThatItsParentLacks(t *testing.T) {
 
 	// The type loses it again: the tokens that rest on it are withdrawn.
 	w.setType("acme", "clerk", func(*ledger.AgentType) {})
-	require.NoError(t, w.service.SettleTokens(t.Context()))
+	_, err = w.service.SettleTokens(t.Context())
+	require.NoError(t, err)
 	w.refused(w.use(own), "token_revoked")
 }

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"sync"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -18,12 +19,13 @@ func (s *Service) Retire(ctx context.Context, by Actor, ref agentid.Ref) (Change
 	if err := s.mayRetire(ctx, by, ref); err != nil {
 		return Change{}, err
 	}
-	defer s.lock(ref)()
+	unlock := sync.OnceFunc(s.lock(ref))
+	defer unlock()
 	row, err := s.settledRow(ctx, ref)
 	if err != nil {
 		return Change{}, err
 	}
-	zookie, err := s.takeAway(ctx, by, row, StateRetired, func() error {
+	receipt, err := s.takeAway(ctx, by, row, StateRetired, unlock, func(ctx context.Context) error {
 		return s.cfg.Ledger.RetireAgent(ctx, ref, s.stateRecord(ctx, by, "agent.retire", row, StateRetired))
 	})
 	if err != nil {
@@ -32,7 +34,7 @@ func (s *Service) Retire(ctx context.Context, by Actor, ref agentid.Ref) (Change
 	if err := s.retireBelow(context.WithoutCancel(ctx), ref); err != nil {
 		s.cfg.Logger.ErrorContext(ctx, "descendants of a retired agent hold their slots still; it is tried again", "agent", ref.String(), "error", err)
 	}
-	return s.after(ctx, ref, Change{Changed: row.State != ledger.AgentRetired, Zookie: zookie})
+	return s.after(ctx, ref, Change{Changed: row.State != ledger.AgentRetired, Zookie: receipt.Zookie, Revocation: &receipt})
 }
 
 func (s *Service) mayRetire(ctx context.Context, by Actor, ref agentid.Ref) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // States of an agent, as answers say them.
@@ -34,6 +35,8 @@ type Agent struct {
 	Ceiling    json.RawMessage `json:"ceiling,omitempty"`
 	Created    time.Time       `json:"created"`
 	Expires    time.Time       `json:"expires,omitzero"`
+	// Revocation is what taking its tokens back came to; in answers to a change.
+	Revocation *revocation.Receipt `json:"revocation,omitempty"`
 }
 
 func expired(a ledger.Agent, now time.Time) bool { return !a.Expires.IsZero() && !a.Expires.After(now) }

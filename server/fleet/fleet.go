@@ -41,6 +41,9 @@ type Config struct {
 	Source  Source
 	Keys    Keys
 	Issuers discovery.Issuers
+	// Changed is called when a reload finds other connectors than before: gateways are to
+	// read them again. It must be quick. It may be nil.
+	Changed func()
 	Logger  *slog.Logger
 }
 
@@ -89,9 +92,15 @@ func (f *Fleet) Reload(ctx context.Context) error {
 	if old := f.view.Load(); old != nil && old.incarnation == incarnation && old.epoch > epoch {
 		return fmt.Errorf("the revocation floor went back from epoch %d to %d", old.epoch, epoch)
 	}
-	f.view.Store(&view{connectors: connectors, floor: floor, epoch: epoch, incarnation: incarnation})
+	old := f.view.Swap(&view{connectors: connectors, floor: floor, epoch: epoch, incarnation: incarnation})
+	if f.cfg.Changed != nil && old != nil && !slices.EqualFunc(old.connectors, connectors, same) {
+		f.cfg.Changed()
+	}
 	return nil
 }
+
+// same compares by version, which grows with every change of a setting or a credential.
+func same(a, b wire.Connector) bool { return a.Ref == b.Ref && a.Version == b.Version }
 
 // Run reloads at every interval until ctx ends, for changes that another process made.
 func (f *Fleet) Run(ctx context.Context, interval time.Duration) {

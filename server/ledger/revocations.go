@@ -62,30 +62,52 @@ func (l *Ledger) BeginRevocation(ctx context.Context, r Revocation, records ...a
 // SettleRevocation ends an intent with the zookie at which the graph was seen to say
 // it, and raises the floor. It may be repeated. KindNotFound revocation_unknown.
 func (l *Ledger) SettleRevocation(ctx context.Context, epoch agentid.Epoch, zookie agentid.Zookie, records ...auditlog.Record) error {
+	return l.SettleRevocations(ctx, []agentid.Epoch{epoch}, zookie, records...)
+}
+
+// SettleRevocations is SettleRevocation for several intents that one write fulfilled, in
+// one transaction.
+func (l *Ledger) SettleRevocations(ctx context.Context, epochs []agentid.Epoch, zookie agentid.Zookie, records ...auditlog.Record) error {
 	if zookie == "" {
 		return agentid.Invalidf("zookie", "must not be empty")
 	}
 	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
-		var settled int64
-		found, err := one(ctx, tx.Query, []any{&settled}, `SELECT settled FROM revocations WHERE epoch = ?`, epoch)
-		switch {
-		case err != nil:
-			return err
-		case !found:
-			return agentid.Errorf(agentid.KindNotFound, "revocation_unknown", "there is no such revocation")
-		case settled != 0:
+		highest := agentid.Epoch(0)
+		for _, epoch := range epochs {
+			settled, err := l.settleOne(ctx, tx, epoch, zookie)
+			if err != nil {
+				return err
+			}
+			if settled {
+				highest = max(highest, epoch)
+			}
+		}
+		if highest == 0 {
 			return errUnchanged
 		}
-		if _, err := tx.Exec(ctx, `UPDATE revocations SET settled = ?, zookie = ? WHERE epoch = ?`, micros(l.now()), string(zookie), epoch); err != nil {
-			return err
-		}
 		tx.OnCommit(l.notifyChanged)
-		return l.raiseFloor(ctx, tx, epoch, zookie)
+		return l.raiseFloor(ctx, tx, highest, zookie)
 	})
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}
 	return err
+}
+
+// settleOne says whether the intent was open.
+func (l *Ledger) settleOne(ctx context.Context, tx *sqlitedb.Tx, epoch agentid.Epoch, zookie agentid.Zookie) (bool, error) {
+	var settled int64
+	found, err := one(ctx, tx.Query, []any{&settled}, `SELECT settled FROM revocations WHERE epoch = ?`, epoch)
+	switch {
+	case err != nil:
+		return false, err
+	case !found:
+		return false, agentid.Errorf(agentid.KindNotFound, "revocation_unknown", "there is no such revocation")
+	case settled != 0:
+		return false, nil
+	}
+	_, err = tx.Exec(ctx, `UPDATE revocations SET settled = ?, zookie = ? WHERE epoch = ?`, micros(l.now()), string(zookie), epoch)
+	return true, err
 }
 
 // raiseFloor keeps the later zookie and the higher epoch, each for itself: revocations

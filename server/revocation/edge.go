@@ -2,7 +2,6 @@ package revocation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,45 +9,80 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/schema"
+	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/relations"
 )
 
 // Graph is the part of SpiceDB's client that a revocation needs. Every error means
 // that nothing is known of the write: it is tried again, which is harmless.
 type Graph interface {
-	WriteRelationships(ctx context.Context, in *v1.WriteRelationshipsRequest, opts ...grpc.CallOption) (*v1.WriteRelationshipsResponse, error)
+	relations.Client
 	CheckPermission(ctx context.Context, in *v1.CheckPermissionRequest, opts ...grpc.CallOption) (*v1.CheckPermissionResponse, error)
+	CheckBulkPermissions(ctx context.Context, in *v1.CheckBulkPermissionsRequest, opts ...grpc.CallOption) (*v1.CheckBulkPermissionsResponse, error)
 }
 
-// errNotReadBack means that the graph acknowledged the edge and then did not show it.
-var errNotReadBack = errors.New("the revoked edge was written but is not read back")
-
-// writeEdge writes token#revoked, which outlives the token until expires, and reads it
-// back at the revision that the write reported: an acknowledgement alone is not
+// writeTokens writes token#revoked for at most Batch intents in one write, and asks the
+// graph for them at the revision that the write reported: an acknowledgement alone is not
 // believed. It returns that revision.
-func writeEdge(ctx context.Context, graph Graph, token, agent agentid.Ref, expires time.Time) (agentid.Zookie, error) {
-	touch, err := relate.Touch(relate.Edge{
-		Resource: token, Relation: schema.TokenRevoked, Subject: relate.All(schema.TypeAgent), Expires: expires,
-	})
-	if err != nil {
-		return "", fmt.Errorf("compose the revoked edge: %w", err)
+func (r *Revoker) writeTokens(ctx context.Context, intents []ledger.Revocation) (agentid.Zookie, error) {
+	updates := make([]*v1.RelationshipUpdate, 0, len(intents))
+	for _, i := range intents {
+		touch, err := relate.Touch(relate.Edge{
+			Resource: i.Target, Relation: schema.TokenRevoked, Subject: relate.All(schema.TypeAgent), Expires: i.Expires,
+		})
+		if err != nil {
+			return "", fmt.Errorf("compose the revoked edge: %w", err)
+		}
+		updates = append(updates, touch)
 	}
-	written, err := graph.WriteRelationships(ctx, &v1.WriteRelationshipsRequest{Updates: []*v1.RelationshipUpdate{touch}})
+	zookie, err := r.Write(ctx, intents[len(intents)-1].Epoch, updates)
 	if err != nil {
-		return "", agentid.Unavailable("graph_unavailable", fmt.Errorf("write the revoked edge: %w", err))
+		return "", err
 	}
-	answer, err := graph.CheckPermission(ctx, &v1.CheckPermissionRequest{
-		Consistency: &v1.Consistency{Requirement: &v1.Consistency_AtLeastAsFresh{AtLeastAsFresh: written.GetWrittenAt()}},
-		Resource:    relate.Object(token),
-		Permission:  schema.TokenIsRevoked,
-		Subject:     &v1.SubjectReference{Object: relate.Object(agent)},
-	})
+	said, err := r.revoked(ctx, intents, zookie)
 	if err != nil {
 		return "", agentid.Unavailable("graph_unavailable", fmt.Errorf("read the revoked edge back: %w", err))
 	}
-	if answer.GetPermissionship() != v1.CheckPermissionResponse_PERMISSIONSHIP_HAS_PERMISSION {
-		return "", agentid.Unavailable("graph_unavailable", errNotReadBack)
+	if !said {
+		return "", agentid.Unavailable("graph_unavailable", errStillThere)
 	}
-	return agentid.Zookie(written.GetWrittenAt().GetToken()), nil
+	return zookie, nil
 }
+
+// revoked asks whether all are revoked, no earlier than at zookie.
+func (r *Revoker) revoked(ctx context.Context, intents []ledger.Revocation, zookie agentid.Zookie) (bool, error) {
+	at := &v1.Consistency{Requirement: &v1.Consistency_AtLeastAsFresh{AtLeastAsFresh: &v1.ZedToken{Token: string(zookie)}}}
+	const yes = v1.CheckPermissionResponse_PERMISSIONSHIP_HAS_PERMISSION
+	if len(intents) == 1 {
+		answer, err := r.cfg.Graph.CheckPermission(ctx, &v1.CheckPermissionRequest{
+			Consistency: at, Resource: relate.Object(intents[0].Target), Permission: schema.TokenIsRevoked, Subject: asker(intents[0]),
+		})
+		return answer.GetPermissionship() == yes, err
+	}
+	items := make([]*v1.CheckBulkPermissionsRequestItem, 0, len(intents))
+	for _, i := range intents {
+		items = append(items, &v1.CheckBulkPermissionsRequestItem{
+			Resource: relate.Object(i.Target), Permission: schema.TokenIsRevoked, Subject: asker(i),
+		})
+	}
+	answer, err := r.cfg.Graph.CheckBulkPermissions(ctx, &v1.CheckBulkPermissionsRequest{Consistency: at, Items: items})
+	if err != nil || len(answer.GetPairs()) != len(items) {
+		return false, err
+	}
+	for _, pair := range answer.GetPairs() {
+		if pair.GetItem().GetPermissionship() != yes {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// asker is an agent: the edge holds for every one.
+func asker(i ledger.Revocation) *v1.SubjectReference {
+	return &v1.SubjectReference{Object: relate.Object(i.Agent)}
+}
+
+func edgeExpiry(token time.Time) time.Time { return token.Add(capability.MaxSkew + Margin) }

@@ -1,9 +1,13 @@
-// Package revocation takes tokens away (RFC 7009), in an order that survives a crash at
-// any point: intent, edge, read back, settled, acknowledged. A sweeper replays intents
-// that stay open.
+// Package revocation takes things away, in an order that survives a crash at any point:
+// the intent with the next epoch in the ledger, the denial to every gateway, the edges in
+// the graph (read back), settled in the ledger, settled at every gateway, acknowledged
+// (DESIGN section 6). When a call returns, no request that starts afterwards is allowed
+// what it took away. Intents that stay open are replayed; until then the denial stands.
 //
-// It owns the revocation of single tokens, by the agent that holds one and by an
-// administrator. Freezing agents and everything above them is the administration's.
+// It owns that order for whatever is taken away, the revocation of tokens by the agent
+// that holds one (RFC 7009) and by an administrator, and what a receipt says. Which edges
+// agents and what is above them have, server/agents and server/admin know; how gateways
+// are reached, server/fleet/hub.
 package revocation
 
 import (
@@ -121,7 +125,7 @@ func (e *Endpoint) run(ctx context.Context, tenant string, client clientauth.Cli
 	if err != nil {
 		return err
 	}
-	_, err = e.cfg.Revoker.Take(ctx, Order{
+	_, err = e.cfg.Revoker.Token(ctx, Order{
 		Token: ref, Agent: client.Agent.Ref, Expires: claims.Expiry, Reason: "client", Actor: client.Agent.Ref.String(), Record: about,
 	})
 	return err

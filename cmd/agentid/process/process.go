@@ -209,7 +209,7 @@ func (p *Process) makeBroker(ctx context.Context) error {
 	var err error
 	p.broker, err = server.New(ctx, server.Config{
 		BaseURL: p.cfg.Broker.URL, Ledger: p.ledger, Audit: p.ledger, Permissions: p.engine.Permissions(), Decider: p.decider,
-		Hub: p.hub.Load(), Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
+		Hub: p.hub.Load(), Metrics: p.registry, Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
 		TokensPerMin: p.cfg.Rates.MintPerMinute, TokensBurst: p.cfg.Rates.MintBurst,
 		Checks: p.checks(),
 		Logger: p.component("broker"), Now: p.opts.Now,
@@ -257,7 +257,7 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 	var err error
 	p.admin, err = admin.New(admin.Config{
 		Ledger: p.ledger, Graph: p.engine.Permissions(), Schema: p.engine.Schema(), Signer: p.broker.Signer(),
-		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Agents: p.broker.Agents(), Kinds: connectors.Builtin(), Refusals: p.broker.Refusals(),
+		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Hub: p.hub.Load(), Agents: p.broker.Agents(), Kinds: connectors.Builtin(), Refusals: p.broker.Refusals(),
 		Draining: p.draining, Logger: p.component("admin"), Now: p.opts.Now,
 	})
 	if err != nil {
