@@ -15,7 +15,7 @@ func (b *Broker) newPeople() error {
 	}
 	b.providers = principals.NewProviders(cfg.Ledger, cfg.Now)
 	if b.people, err = principals.New(principals.Config{
-		Ledger: cfg.Ledger, Graph: cfg.Permissions, Providers: b.providers, Settled: b.fleet.Reload, Logger: cfg.Logger, Now: cfg.Now,
+		Ledger: cfg.Ledger, Graph: cfg.Permissions, Providers: b.providers, Revoker: b.revoker, Logger: cfg.Logger, Now: cfg.Now,
 	}); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // Change is what a reconciliation came to, as "type:tenant/name#relation".
@@ -154,12 +155,14 @@ func (s *Service) take(ctx context.Context, provider ledger.IdentityProvider, p 
 	if len(unwanted) == 0 {
 		return "", s.cfg.Ledger.RemoveGroupEdges(ctx, p.Ref, provider.Name, gone, record)
 	}
-	zookie, err := s.taker.Take(ctx, ledger.Revocation{Target: p.Ref, Reason: "groups", Actor: "groups of " + provider.Name},
-		func() error { return nil }, func() (relations.Set, error) { return relations.Set{Unwanted: unwanted}, nil })
+	receipt, err := s.cfg.Revoker.Take(ctx, revocation.Taking{
+		Intent: ledger.Revocation{Target: p.Ref, Reason: "groups", Actor: "groups of " + provider.Name},
+		Edges:  func(context.Context) (relations.Set, error) { return relations.Set{Unwanted: unwanted}, nil },
+	})
 	if err != nil {
 		return "", err
 	}
-	return zookie, s.cfg.Ledger.RemoveGroupEdges(ctx, p.Ref, provider.Name, gone, record)
+	return receipt.Zookie, s.cfg.Ledger.RemoveGroupEdges(ctx, p.Ref, provider.Name, gone, record)
 }
 
 // give makes the relationships that are not there. One that is there already, and that no

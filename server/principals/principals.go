@@ -31,6 +31,7 @@ import (
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // Graph is the part of SpiceDB's client that principals need. Every error means that
@@ -45,24 +46,22 @@ type Config struct {
 	Ledger    *ledger.Ledger
 	Graph     Graph
 	Providers *Providers
-	// Settled is called before a denial is acknowledged: gateways read the floor again.
-	Settled func(ctx context.Context) error
-	Logger  *slog.Logger
-	Now     func() time.Time
+	Revoker   *revocation.Revoker // takes away what groups gave
+	Logger    *slog.Logger
+	Now       func() time.Time
 }
 
 // Service is safe for concurrent use.
 type Service struct {
 	cfg   Config
 	graph relations.Graph
-	taker relations.Taker
 	locks [64]sync.Mutex // by principal: its groups are reconciled one at a time
 	seed  maphash.Seed
 }
 
 // New checks cfg.
 func New(cfg Config) (*Service, error) {
-	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Providers == nil || cfg.Settled == nil {
+	if cfg.Ledger == nil || cfg.Graph == nil || cfg.Providers == nil || cfg.Revoker == nil {
 		return nil, errors.New("principals: a required part is missing")
 	}
 	if cfg.Logger == nil {
@@ -71,11 +70,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	graph := relations.Graph{Client: cfg.Graph}
-	return &Service{
-		cfg: cfg, graph: graph, seed: maphash.MakeSeed(),
-		taker: relations.Taker{Graph: graph, Intents: cfg.Ledger, Settled: cfg.Settled},
-	}, nil
+	return &Service{cfg: cfg, graph: relations.Graph{Client: cfg.Graph}, seed: maphash.MakeSeed()}, nil
 }
 
 func (s *Service) lock(key string) func() {
