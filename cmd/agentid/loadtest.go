@@ -220,7 +220,7 @@ bench-compare" builds the peers and runs it.`,
 	f.StringVar(&cfg.Peers, "peers", ".cache/peers", "folder with opa, openfga, spicedb and adapter")
 	f.IntVar(&cfg.Rounds, "rounds", 3, "rounds; each stack has two slices in each")
 	f.DurationVar(&cfg.Slice, "slice", time.Second, "how long one slice is")
-	f.StringArrayVar(&cfg.Without, "without", nil, "leave a stack out: "+strings.Join(compare.Peers(), ", ")+"; repeatable")
+	f.StringArrayVar(&cfg.Without, "without", nil, "leave a stack out: "+strings.Join(compare.Optional(), ", ")+"; repeatable")
 	f.StringArrayVar(&cfg.Workloads, "workload", nil, "measure only this: "+strings.Join(compare.Workloads(), ", ")+"; repeatable")
 	f.BoolVar(&quiet, "quiet", false, "no progress on standard error")
 	return cmd

@@ -35,14 +35,14 @@ func soak(t *testing.T, rate int, step time.Duration) *drive.Result {
 	return r
 }
 
-func TestTheMixtureIsAnsweredAsItMustBe(t *testing.T) { soak(t, 40, 4*time.Second) }
+func TestTheMixtureIsAnsweredAsItMustBe(t *testing.T) { soak(t, 50, 4*time.Second) }
 
 func TestAComparisonQualifiesAndMeasures(t *testing.T) {
 	path, err := binary()
 	require.NoError(t, err)
 	r, err := compare.Run(t.Context(), compare.Config{Binary: path, Rounds: 1, Slice: 100 * time.Millisecond, Without: compare.Peers()})
 	require.NoError(t, err)
-	require.Len(t, r.Cells, 2*len(compare.Workloads()))
+	require.Len(t, r.Cells, 2*len(compare.Workloads())+3, "broker and gateway apart are read from, with proofs, and have effects")
 	for _, s := range r.Stacks {
 		for i, p := range s.Probes {
 			want := compare.Held

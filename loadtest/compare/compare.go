@@ -11,7 +11,6 @@ import (
 
 	"github.com/agentid-dev/agentid/loadtest/drive"
 	"github.com/agentid-dev/agentid/loadtest/local"
-	"github.com/agentid-dev/agentid/loadtest/scenario"
 )
 
 // Config says what to compare. Binary is required.
@@ -21,7 +20,7 @@ type Config struct {
 	Version   string
 	Rounds    int           // 3 when zero
 	Slice     time.Duration // 1 s when zero
-	Without   []string      // stacks of Peers() that are left out
+	Without   []string      // stacks of Optional() that are left out
 	Workloads []string      // names that are measured; all when empty
 	Progress  func(string)  // nil: silent
 }
@@ -103,8 +102,8 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 
 func bringUp(ctx context.Context, cfg Config, e *environment, say func(string, ...any)) (*field, error) {
 	for _, name := range cfg.Without {
-		if !slices.Contains(Peers(), name) {
-			return nil, fmt.Errorf("without %q: want one of %q", name, Peers())
+		if !slices.Contains(Optional(), name) {
+			return nil, fmt.Errorf("without %q: want one of %q", name, Optional())
 		}
 	}
 	for _, name := range cfg.Workloads {
@@ -115,7 +114,7 @@ func bringUp(ctx context.Context, cfg Config, e *environment, say func(string, .
 	f := &field{stacks: map[string]*stack{}}
 	var err error
 	say("starting AgentID")
-	f.deployment, err = local.Start(ctx, local.Config{Binary: cfg.Binary, Dir: e.dir, World: scenario.World{Tenants: 2, Agents: agents, Depth: 1}})
+	f.deployment, err = local.Start(ctx, local.Config{Binary: cfg.Binary, Dir: e.dir, World: world()})
 	if err != nil {
 		return f, err //nolint:wrapcheck // says what failed
 	}
@@ -125,7 +124,13 @@ func bringUp(ctx context.Context, cfg Config, e *environment, say func(string, .
 	if err := f.startBare(ctx, cfg.Binary); err != nil {
 		return f, err
 	}
-	f.addOurs()
+	f.addOurs(StackOurs, "agentid serve: broker, gateway, SpiceDB and audit in one process", f.deployment, f.ours)
+	if !slices.Contains(cfg.Without, StackApart) {
+		say("starting %s", StackApart)
+		if err := f.startApart(ctx, cfg.Binary, e.dir); err != nil {
+			return f, fmt.Errorf("%s: %w", StackApart, err)
+		}
+	}
 	for _, name := range Peers() {
 		if slices.Contains(cfg.Without, name) {
 			continue
@@ -145,6 +150,13 @@ func (f *field) workloads() []workload {
 	reads := workload{LoadReads, few, []entry{
 		{stack: bare, requests: o.warmReads}, {stack: our, requests: o.warmReads, aim: aimReads, mostCPU: mostCPUReads},
 	}}
+	proven := workload{LoadProven, few, []entry{{stack: bare, requests: o.warmReads}, {stack: our, requests: o.provenReads, once: true, aim: aimProven}}}
+	effects := workload{LoadEffects, many, []entry{{stack: bare, requests: o.refunds, once: true}, {stack: our, requests: o.refunds, once: true, aim: aimEffects}}}
+	if s, ok := f.stacks[StackApart]; ok {
+		reads.entries = append(reads.entries, entry{stack: s, requests: f.split.warmReads})
+		proven.entries = append(proven.entries, entry{stack: s, requests: f.split.provenReads, once: true})
+		effects.entries = append(effects.entries, entry{stack: s, requests: f.split.refunds, once: true})
+	}
 	for _, name := range Peers() {
 		if s, ok := f.stacks[name]; ok {
 			peer, _ := s.subject.(*others)
@@ -155,9 +167,9 @@ func (f *field) workloads() []workload {
 	minted := "/" + o.tenant.Name + "/oauth2/"
 	return []workload{
 		reads,
-		{LoadProven, few, []entry{{stack: bare, requests: o.warmReads}, {stack: our, requests: o.provenReads, once: true, aim: aimProven}}},
+		proven,
 		{LoadFresh, few, []entry{{stack: bare, requests: o.warmReads}, {stack: our, requests: o.freshReads, once: true, aim: aimFresh}}},
-		{LoadEffects, many, []entry{{stack: bare, requests: o.refunds, once: true}, {stack: our, requests: o.refunds, once: true, aim: aimEffects}}},
+		effects,
 		{LoadMints, many, []entry{
 			{stack: bare, requests: o.mints(f.bareAddr, "/bare/token"), once: true},
 			{stack: our, addr: broker, requests: o.mints(broker, minted+"token"), once: true, aim: aimMints},

@@ -3,10 +3,13 @@ package compare
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/agentid-dev/agentid/loadtest/local"
 	"github.com/agentid-dev/agentid/loadtest/proc"
+	"github.com/agentid-dev/agentid/loadtest/scenario"
 )
 
 // The stacks.
@@ -14,6 +17,7 @@ const (
 	StackBare    = "bare Go proxy"
 	StackNginx   = "nginx"
 	StackOurs    = "AgentID"
+	StackApart   = "AgentID, split"
 	StackOPA     = "nginx + OPA"
 	StackOpenFGA = "nginx + OpenFGA"
 	StackSpiceDB = "nginx + SpiceDB"
@@ -22,13 +26,18 @@ const (
 // Peers are the stacks that need programs beside AgentID's own.
 func Peers() []string { return []string{StackNginx, StackOPA, StackOpenFGA, StackSpiceDB} }
 
+// Optional are the stacks that may be left out.
+func Optional() []string { return append([]string{StackApart}, Peers()...) }
+
 // agents is how many agents each stack serves.
 const agents = 64
 
 // field is all stacks that were started.
 type field struct {
 	deployment *local.Deployment
+	apart      *local.Deployment // nil when it is left out
 	ours       *ours
+	split      *ours
 	stacks     map[string]*stack
 	order      []string
 	bareAddr   string
@@ -44,8 +53,10 @@ func (f *field) close() {
 	for _, p := range f.all {
 		p.Stop()
 	}
-	if f.deployment != nil {
-		f.deployment.Close()
+	for _, d := range []*local.Deployment{f.deployment, f.apart} {
+		if d != nil {
+			d.Close()
+		}
 	}
 }
 
@@ -72,13 +83,33 @@ func (f *field) startBare(ctx context.Context, binary string) error {
 	return nil
 }
 
-func (f *field) addOurs() {
+func (f *field) addOurs(name, about string, d *local.Deployment, o *ours) {
 	f.add(&stack{
-		name: StackOurs, about: "agentid serve: broker, gateway, SpiceDB and audit in one process",
-		addr: f.deployment.Gateway, group: []*proc.Process{f.deployment.Server}, subject: f.ours,
+		name: name, about: about, addr: d.Gateway, group: d.Processes(), subject: o,
 		enforces: claims(probeRefuse, probeExpired, probeAudience, probeRevoked, probeStolen),
 	})
 }
+
+// startApart brings up broker and gateway as two processes, in front of the same upstream.
+func (f *field) startApart(ctx context.Context, binary, dir string) error {
+	dir = filepath.Join(dir, "apart")
+	const ownerOnly = 0o700
+	if err := os.MkdirAll(dir, ownerOnly); err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	var err error
+	f.apart, err = local.Start(ctx, local.Config{Binary: binary, Dir: dir, World: world(), Apart: true, Origin: f.deployment.Origin})
+	if err != nil {
+		return err //nolint:wrapcheck // says what failed
+	}
+	if f.split, err = newOurs(ctx, f.apart); err != nil {
+		return err
+	}
+	f.addOurs(StackApart, "agentid broker and agentid gateway: two processes over mutual TLS", f.apart, f.split)
+	return nil
+}
+
+func world() scenario.World { return scenario.World{Tenants: 2, Agents: agents, Depth: 1} }
 
 // peer is one starter of a stack beside ours.
 type peer func(ctx context.Context, f *field, e *environment) error

@@ -84,7 +84,7 @@ func localTarget(d *local.Deployment, s scenario.Scenario, progress func(string)
 
 // observe reads the processes of a deployment.
 func observe(d *local.Deployment) (Reading, error) {
-	server, err := d.Server.Usage()
+	server, err := proc.Sum(d.Processes()...)
 	if err != nil {
 		return Reading{}, fmt.Errorf("the server: %w\n%s", err, d.Server.Tail())
 	}

@@ -46,7 +46,8 @@ func Points(ctx context.Context, s scenario.Scenario, t *Target, value int) ([]P
 			Rate: float64(rate), Burst: s.Burst, Duration: d, Tick: t.tick(rate, d),
 			Do: func(ctx context.Context, n int64) openloop.Outcome {
 				n += first
-				return t.Callers[int(n)%len(t.Callers)].do(ctx, pick[int(n/int64(len(t.Callers)))%len(pick)], n)
+				turn := int(n) / len(pick) // moves on, so that every agent comes to every operation
+				return t.Callers[(int(n)+turn)%len(t.Callers)].do(ctx, pick[int(n)%len(pick)], n)
 			},
 		})
 		if err == nil {

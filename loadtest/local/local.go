@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,13 +21,16 @@ type Config struct {
 	Binary   string // the agentid program
 	Dir      string // for its data; emptied by the caller
 	World    scenario.World
+	Apart    bool         // broker and gateway as two processes
+	Origin   string       // URL of an upstream that is there already; empty: one is started
 	Extra    string       // more of the server's configuration, as YAML
 	Progress func(string) // nil: silent
 }
 
 // Deployment is a running AgentID with its upstream.
 type Deployment struct {
-	Server   *proc.Process
+	Server   *proc.Process // with Apart, the broker
+	Enforcer *proc.Process // with Apart, the gateway; else nil
 	Upstream *proc.Process
 	Base     string // the broker
 	Gateway  string // host:port
@@ -63,7 +64,11 @@ func Start(ctx context.Context, cfg Config) (*Deployment, error) {
 		cfg.Progress = func(string) {}
 	}
 	d := &Deployment{cfg: cfg}
-	for _, step := range []func(context.Context) error{d.upstream, d.serve, d.declare, d.register} {
+	steps := []func(context.Context) error{d.upstream, d.serve, d.declare, d.register}
+	if cfg.Apart {
+		steps = []func(context.Context) error{d.upstream, d.serveApart, d.declare, d.register}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			d.Close()
 			return nil, err
@@ -74,11 +79,15 @@ func Start(ctx context.Context, cfg Config) (*Deployment, error) {
 
 // Close ends all processes.
 func (d *Deployment) Close() {
+	d.Enforcer.Stop()
 	d.Server.Stop()
 	d.Upstream.Stop()
 }
 
 func (d *Deployment) upstream(ctx context.Context) error {
+	if d.Origin = d.cfg.Origin; d.Origin != "" {
+		return nil
+	}
 	p, err := proc.Start(ctx, proc.Spec{
 		Name: "upstream", Command: []string{d.cfg.Binary, "loadtest", "upstream", "--listen", "127.0.0.1:0"}, Ready: upstreamReady,
 	})
@@ -88,41 +97,6 @@ func (d *Deployment) upstream(ctx context.Context) error {
 	d.Upstream = p
 	d.Origin = "http://" + strings.TrimSpace(p.Line[strings.Index(p.Line, upstreamReady)+len(upstreamReady):])
 	return nil
-}
-
-// unlimited is above what any run sends.
-const unlimited = 1_000_000_000
-
-func (d *Deployment) serve(ctx context.Context) error {
-	broker, err := FreePort()
-	if err != nil {
-		return err
-	}
-	if d.Gateway, err = FreePort(); err != nil {
-		return err
-	}
-	d.Base = "http://" + broker
-	text := fmt.Sprintf(`data_dir: data
-broker: {listen: %q, url: %q}
-gateway: {listen: [%q]}
-tokens: {lifetime: 1h}
-rates: {token_per_minute: %[4]d, token_burst: %[4]d, agent_per_minute: %[4]d, agent_burst: %[4]d, tenant_per_minute: %[4]d, tenant_burst: %[4]d, mint_per_minute: %[4]d, mint_burst: %[4]d}
-log: {level: warn}
-`, broker, d.Base, d.Gateway, unlimited) + d.cfg.Extra
-	path := filepath.Join(d.cfg.Dir, "agentid.yaml")
-	const ownerOnly = 0o600
-	if err := os.WriteFile(path, []byte(text), ownerOnly); err != nil {
-		return fmt.Errorf("local: %w", err)
-	}
-	if d.Server, err = proc.Start(ctx, proc.Spec{Name: "agentid", Command: []string{d.cfg.Binary, "serve", "--config", path}}); err != nil {
-		return err //nolint:wrapcheck // names the process
-	}
-	if err := WaitFor(ctx, d.Server, d.Base+"/readyz"); err != nil {
-		return err
-	}
-	d.Admin, err = adminclient.AdminFromFile(d.Base, filepath.Join(d.cfg.Dir, "data", "admin.token"))
-	d.Admin.HTTP = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: registerers}}
-	return err //nolint:wrapcheck // names the file
 }
 
 // FreePort is a loopback address that was free a moment ago.
@@ -164,6 +138,14 @@ func WaitFor(ctx context.Context, p *proc.Process, url string) error {
 		case <-time.After(askEvery):
 		}
 	}
+}
+
+// Processes are those of AgentID itself.
+func (d *Deployment) Processes() []*proc.Process {
+	if d.Enforcer == nil {
+		return []*proc.Process{d.Server}
+	}
+	return []*proc.Process{d.Server, d.Enforcer}
 }
 
 // Dial connects to the gateway, whatever tenant's host is asked for.
