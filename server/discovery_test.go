@@ -45,8 +45,13 @@ func TestMetadata(t *testing.T) {
 				require.Equal(t, issuer+path, doc[member])
 			}
 			require.Equal(t, []any{}, doc["response_types_supported"])
-			require.Equal(t, []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, doc["grant_types_supported"])
-			require.Equal(t, []any{"private_key_jwt"}, doc["token_endpoint_auth_methods_supported"])
+			grants, methods := []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"}, []any{"private_key_jwt"}
+			if tenant != "" {
+				grants, methods = append(grants, "urn:ietf:params:oauth:grant-type:jwt-bearer"), append(methods, "spiffe_jwt", "spiffe_x509")
+			}
+			require.Equal(t, grants, doc["grant_types_supported"])
+			require.Equal(t, methods, doc["token_endpoint_auth_methods_supported"])
+			require.Equal(t, true, doc["tls_client_certificate_bound_access_tokens"])
 			require.Equal(t, []any{"agentid_capability", "agentid_template"}, doc["authorization_details_types_supported"])
 			require.Equal(t, []any{"EdDSA", "ES256"}, doc["dpop_signing_alg_values_supported"])
 			require.Contains(t, doc["scopes_supported"], "payments:refund")

@@ -8,6 +8,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/enrol"
 	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/fleet"
 	"github.com/agentid-dev/agentid/server/fleet/hub"
@@ -52,13 +54,14 @@ type Config struct {
 	Metrics       prometheus.Registerer
 	Kinds         map[string]*connectors.Kind
 	PolicyVersion func() string
-	TokenLifetime time.Duration // default: issue.DefaultLifetime
-	TokensPerMin  int           // token requests per agent; default: agentrate.DefaultPerMinute
-	TokensBurst   int           // default: agentrate.DefaultBurst
-	LoginsPerMin  int           // steps of sign-ins per address; default: login.DefaultPerMinute
-	LoginsBurst   int           // default: login.DefaultBurst
-	Checks        []Check       // what readiness depends on
-	Logger        *slog.Logger  // default: discards
+	TokenLifetime time.Duration  // default: issue.DefaultLifetime
+	TokensPerMin  int            // token requests per agent; default: agentrate.DefaultPerMinute
+	TokensBurst   int            // default: agentrate.DefaultBurst
+	LoginsPerMin  int            // steps of sign-ins per address; default: login.DefaultPerMinute
+	LoginsBurst   int            // default: login.DefaultBurst
+	IssuerCAs     *x509.CertPool // that the servers of workload issuers are trusted by; default: the system's
+	Checks        []Check        // what readiness depends on
+	Logger        *slog.Logger   // default: discards
 	Now           func() time.Time
 }
 
@@ -75,6 +78,7 @@ type Broker struct {
 	providers *principals.Providers
 	people    *principals.Service
 	login     *login.Service
+	enrol     *enrol.Service
 	documents *discovery.Documents
 	tokens    *tokens.Endpoint
 	introspec *introspection.Endpoint
@@ -122,6 +126,11 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	if b.agents, err = agents.New(agents.Config{
 		Ledger: cfg.Ledger, Graph: cfg.Permissions, Revoker: b.revoker, Logger: cfg.Logger, Now: cfg.Now,
+	}); err != nil {
+		return nil, err
+	}
+	if b.enrol, err = enrol.New(enrol.Config{
+		Ledger: cfg.Ledger, Agents: b.agents, Issuers: b.issuers, RootCAs: cfg.IssuerCAs, Now: cfg.Now, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -200,7 +209,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	if b.tokens, err = tokens.New(tokens.Config{
-		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, People: b.login, Guard: guard, Trail: b.refusals,
+		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, People: b.login, Workloads: b.enrol, Guard: guard, Trail: b.refusals,
 		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
 	}); err != nil {
 		return err
@@ -247,6 +256,9 @@ func (b *Broker) Agents() *agents.Service { return b.agents }
 
 // Principals makes people into principals, for the administration.
 func (b *Broker) Principals() *principals.Service { return b.people }
+
+// Workloads admits agents by rule, for the administration.
+func (b *Broker) Workloads() *enrol.Service { return b.enrol }
 
 // Refusals is where the administration writes the refusals of its callers.
 func (b *Broker) Refusals() *trail.Trail { return b.refusals }

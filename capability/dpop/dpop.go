@@ -49,9 +49,10 @@ type Expect struct {
 
 // Proof is a proof that passed Verify. Its nonce and its id have yet to pass a Guard.
 type Proof struct {
-	JKT      string // RFC 7638 thumbprint of the key
-	ID       string // jti
-	Nonce    string // empty: none
+	JKT      string           // RFC 7638 thumbprint of the key
+	Key      *jose.JSONWebKey // the public key
+	ID       string           // jti
+	Nonce    string           // empty: none
 	IssuedAt time.Time
 }
 
@@ -77,7 +78,7 @@ func Verify(proof string, expect Expect) (Proof, error) {
 	if err != nil {
 		return Proof{}, invalid("jwk").WithCause(err)
 	}
-	p := Proof{JKT: thumbprint}
+	p := Proof{JKT: thumbprint, Key: &key}
 	if expect.Thumbprint != "" && !same(expect.Thumbprint, thumbprint) {
 		return Proof{}, invalid("jwk")
 	}

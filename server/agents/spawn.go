@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ type Spec struct {
 	// Ceiling is what no token of it exceeds: capabilities and template calls, which are
 	// expanded. Empty: its type's.
 	Ceiling json.RawMessage
+	// Enrolment takes a slot of the rule that admits an agent which nobody named.
+	Enrolment *ledger.Enrolment
+	Notes     map[string]string // for the audit log: who it is where it comes from
 }
 
 // writeTimeout bounds the graph's part of a spawn. It is far below recoverAfter, so that
@@ -67,7 +71,11 @@ func (s *Service) Spawn(ctx context.Context, by Actor, spec Spec) (Agent, error)
 	if begin.Phase = auditlog.Begin; begin.Request == "" {
 		begin.Request = httpx.NewID()
 	}
-	opened, err := s.cfg.Ledger.OpenSpawn(ctx, ledger.Spawn{Agent: row, Assertion: by.Assertion}, begin)
+	if spec.Enrolment != nil {
+		begin.Operation = "agent.enrol"
+	}
+	maps.Copy(begin.Notes, spec.Notes)
+	opened, err := s.cfg.Ledger.OpenSpawn(ctx, ledger.Spawn{Agent: row, Assertion: by.Assertion, Enrolment: spec.Enrolment}, begin)
 	if err != nil {
 		return Agent{}, err
 	}

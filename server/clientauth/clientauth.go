@@ -1,6 +1,6 @@
 // Package clientauth finds out who is calling an endpoint of the broker: an agent by
 // private_key_jwt (RFC 7523, rfc7523bis), or a connector's service client by
-// client_secret_basic.
+// client_secret_basic. Agents that an issuer outside vouches for come by package enrol.
 //
 // It owns which methods there are, that a request uses one of them, and that an unknown
 // client and a wrong key look alike. What an assertion must say is capability/clientauth's;
@@ -53,7 +53,7 @@ type Authenticator struct{ cfg Config }
 // Client is who called. The zero Client is nobody.
 type Client struct {
 	Method     Method
-	Agent      issue.Agent      // by PrivateKeyJWT
+	Agent      issue.Agent      // by PrivateKeyJWT, or of a Workload
 	Thumbprint string           // of the agent's key
 	Assertion  ledger.Assertion // not used up yet: the mint or Spend does that
 	Connector  agentid.Ref      // by ClientSecretBasic
@@ -96,10 +96,24 @@ func (a *Authenticator) Any(ctx context.Context, issuer string, r *http.Request,
 	return a.service(ctx, issuer, p)
 }
 
+// Enrolled describes an agent that an issuer outside vouches for. The caller has verified
+// that, and that the agent's key is in its hands.
+func (a *Authenticator) Enrolled(ctx context.Context, ref agentid.Ref) (Client, error) {
+	line, err := a.cfg.Directory.Lineage(ctx, ref)
+	if err != nil {
+		return Client{}, incomplete(err)
+	}
+	agent, err := a.describe(ctx, line)
+	if err != nil {
+		return Client{}, err
+	}
+	return Client{Method: Workload, Agent: agent, Thumbprint: line[0].Thumbprint}, nil
+}
+
 // Spend uses up the assertion of a client that authenticated by one, and appends the
 // records in the same transaction.
 func (a *Authenticator) Spend(ctx context.Context, c Client, records ...auditlog.Record) error {
-	if c.Method != PrivateKeyJWT {
+	if c.Method != PrivateKeyJWT && c.Method != Workload {
 		return errors.New("clientauth: there is no assertion to spend")
 	}
 	return a.cfg.Directory.UseAssertion(ctx, c.Assertion, records...)

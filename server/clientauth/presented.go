@@ -19,6 +19,7 @@ type Method int
 const (
 	PrivateKeyJWT     Method = iota + 1 // agents
 	ClientSecretBasic                   // connectors' service clients, at introspection
+	Workload                            // agents, by what an issuer outside says of them
 )
 
 // presented is the one credential of a request, not verified yet.
@@ -27,6 +28,13 @@ type presented struct {
 	clientID  string // what the request says outside of the assertion; may be ""
 	assertion string
 	secret    agentid.Secret
+}
+
+// Presents says whether a request carries a credential of its own: an assertion, a secret,
+// an Authorization header. More than one of these is for Agent to refuse.
+func Presents(r *http.Request, form httpx.Form) bool {
+	return form.Get("client_assertion") != "" || form.Get("client_assertion_type") != "" || form.Get("client_secret") != "" ||
+		len(r.Header.Values("Authorization")) > 0
 }
 
 // read finds the one credential of a request. More than one method is invalid_request

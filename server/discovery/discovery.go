@@ -38,6 +38,14 @@ const (
 	GrantRefreshToken = "refresh_token"
 	// GrantDeviceCode is RFC 8628: a person, by a browser on another machine.
 	GrantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
+	// GrantJWTBearer is RFC 7523 section 2.1: a workload, with what its platform says of it.
+	GrantJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+)
+
+// The client authentication of workloads by an SVID (draft-ietf-oauth-spiffe-client-auth).
+const (
+	MethodSPIFFE     = "spiffe_jwt"
+	MethodSPIFFEX509 = "spiffe_x509"
 )
 
 // ForPeople reports whether a grant gives tokens to people rather than to agents.
@@ -127,6 +135,7 @@ type metadata struct {
 	RevocationAuthAlgorithms  []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	AuthorizationDetailsTypes []string `json:"authorization_details_types_supported"`
 	DPoPAlgorithms            []string `json:"dpop_signing_alg_values_supported"`
+	CertificateBoundTokens    bool     `json:"tls_client_certificate_bound_access_tokens"`
 	ServiceDocumentation      string   `json:"service_documentation"`
 }
 
@@ -142,6 +151,7 @@ func (d *Documents) metadata(tenant string, offers Offers) metadata {
 		GrantTypes:                []string{GrantClientCredentials, GrantTokenExchange},
 		Scopes:                    d.cfg.Scopes,
 		TokenAuthMethods:          []string{"private_key_jwt"},
+		CertificateBoundTokens:    true,
 		TokenAuthAlgorithms:       d.cfg.ClientAlgorithms,
 		IntrospectionAuthMethods:  []string{"client_secret_basic", "private_key_jwt"},
 		IntrospectionAuthAlgs:     d.cfg.ClientAlgorithms,
@@ -151,6 +161,10 @@ func (d *Documents) metadata(tenant string, offers Offers) metadata {
 		AuthorizationDetailsTypes: d.cfg.DetailTypes,
 		DPoPAlgorithms:            d.cfg.ProofAlgorithms,
 		ServiceDocumentation:      "https://agentid.dev/docs",
+	}
+	if tenant != "" { // workloads come in at their tenant
+		m.GrantTypes = append(m.GrantTypes, GrantJWTBearer)
+		m.TokenAuthMethods = append(m.TokenAuthMethods, MethodSPIFFE, MethodSPIFFEX509)
 	}
 	m.offer(offers)
 	return m

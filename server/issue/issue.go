@@ -65,10 +65,13 @@ type Request struct {
 	Issuer     string // iss of the token
 	Agent      Agent
 	Details    capability.Request
-	Scope      []string         // operations to narrow to; empty: as the capabilities say
-	Resource   string           // the connector's resource URI; empty: the only connector that fits
-	Thumbprint string           // of the key that the agent proved to hold; empty: a Bearer token is asked for
-	Assertion  ledger.Assertion // consumed in the transaction that records the token
+	Scope      []string // operations to narrow to; empty: as the capabilities say
+	Resource   string   // the connector's resource URI; empty: the only connector that fits
+	Thumbprint string   // of the key that the agent proved to hold; empty: a Bearer token is asked for
+	// Certificate is the SHA-256 of the client certificate that the agent presented (RFC
+	// 8705), where the token is bound to that; never beside a Thumbprint.
+	Certificate string
+	Assertion   ledger.Assertion // consumed in the transaction that records the token
 	// Subject is the verified and live token that this one is made from (RFC 8693): one
 	// more bound on everything. Nil: the agent asks with its own key alone.
 	Subject   *capability.Claims

@@ -149,7 +149,7 @@ func (m *Mint) claims(req Request, t target, g granted, d decided, now time.Time
 		Audience: t.connector.Resource, ID: httpx.NewID(), Scope: capability.Scope(g.capabilities),
 		IssuedAt: issued, NotBefore: issued, Expiry: expiry,
 		Actor: capability.NewActor(lineage), Capabilities: g.capabilities,
-		Confirmation: capability.Confirmation{JKT: req.Thumbprint},
+		Confirmation: capability.Confirmation{JKT: req.Thumbprint, X5T: req.Certificate},
 		Context: capability.Context{
 			Tenant: req.Agent.Ref.Tenant(), AgentType: req.Agent.Type, Principal: req.Agent.Principal,
 			Zookie: d.zookie, Epoch: d.epoch, Incarnation: d.incarnation, PolicyVersion: m.cfg.PolicyVersion(),
@@ -164,7 +164,7 @@ func (m *Mint) claims(req Request, t target, g granted, d decided, now time.Time
 // life, and never from one that is bound.
 func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 	life := m.cfg.Lifetime
-	if req.Thumbprint == "" {
+	if req.Thumbprint == "" && req.Certificate == "" {
 		if req.Subject != nil && !req.Subject.Confirmation.IsZero() {
 			return time.Time{}, agentid.Errorf(agentid.KindInvalid, "dpop_required", "the subject token is bound to a key, so this one must be: send a DPoP proof").WithField("DPoP")
 		}
@@ -223,7 +223,10 @@ func record(req Request, t target, claims capability.Claims, d decided) auditlog
 		rec.Legs = append(rec.Legs, auditlog.Leg{Name: leg.Name, Outcome: leg.Outcome})
 	}
 	binding := "dpop"
-	if req.Thumbprint == "" {
+	switch {
+	case req.Certificate != "":
+		binding = "mtls"
+	case req.Thumbprint == "":
 		binding = "bearer"
 	}
 	maps.Copy(rec.Notes, map[string]string{

@@ -41,7 +41,10 @@ var agentTypes = kind[AgentType]{
 	alias:  func(*AgentType) string { return "" },
 	meta:   func(t *AgentType) *Meta { return &t.Meta },
 	refers: func(t *AgentType) []reference { return []reference{tenantReference(t.Ref.Tenant())} },
-	named:  []string{`SELECT 1 FROM agents WHERE type = ? LIMIT 1`},
+	named: []string{
+		`SELECT 1 FROM agents WHERE type = ? LIMIT 1`,
+		`SELECT 1 FROM enrolment_rules WHERE json_extract(CAST(spec AS TEXT), '$.type') = ? LIMIT 1`,
+	},
 	check: func(t *AgentType) error {
 		if err := checkRef("agent_type", t.Ref, agentid.TypeAgentType); err != nil {
 			return err

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"time"
 
 	"github.com/agentid-dev/agentid"
@@ -10,15 +11,24 @@ import (
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
 
-// Assertion is a client assertion (RFC 7523), which may be used once.
+// Assertion is a client assertion (RFC 7523), which may be used once. The zero Assertion is
+// none, and is refused.
 type Assertion struct {
-	Client  agentid.Ref
-	ID      string    // its jti
-	Expires time.Time // how long it is remembered
+	Client  agentid.Ref // who made it
+	ID      string      // its jti
+	Expires time.Time   // how long it is remembered
+	// Holder is the thumbprint of the key that came with it, where that key may bring it
+	// again: a workload's token is handed out by a platform that repeats itself. Another key
+	// is refused.
+	Holder string
+	// Once: with a Holder, and used once all the same.
+	Once bool
+	// Reusable: nothing is remembered. An SVID and a certificate may be shown again by design.
+	Reusable bool
 }
 
 func (a Assertion) check() error {
-	if a.Client.IsZero() || a.ID == "" || a.Expires.IsZero() {
+	if a.Client.IsZero() || !a.Reusable && (a.ID == "" || a.Expires.IsZero()) {
 		return agentid.Invalidf("assertion", "want a client, an id and an expiry")
 	}
 	return nil
@@ -37,11 +47,29 @@ func (l *Ledger) UseAssertion(ctx context.Context, a Assertion, records ...audit
 const assertionMargin = 5 * time.Minute
 
 func (l *Ledger) useAssertion(ctx context.Context, tx *sqlitedb.Tx, a Assertion) error {
-	hash := sha256.Sum256([]byte(a.ID))
-	_, err := tx.Exec(ctx, `INSERT INTO assertions (client, hash, expires) VALUES (?,?,?)`,
-		a.Client.String(), hash[:], micros(a.Expires.Add(assertionMargin)))
-	if sqlitedb.IsUnique(err) {
-		return agentid.Errorf(agentid.KindUnauthenticated, "assertion_replayed", "the client assertion was used before")
+	if a.Reusable {
+		return nil
 	}
-	return err
+	hash := sha256.Sum256([]byte(a.ID))
+	_, err := tx.Exec(ctx, `INSERT INTO assertions (client, hash, expires, holder, used) VALUES (?,?,?,?,?)`,
+		a.Client.String(), hash[:], micros(a.Expires.Add(assertionMargin)), a.Holder, a.Once)
+	if !sqlitedb.IsUnique(err) {
+		return err
+	}
+	if a.Holder == "" {
+		return replayed()
+	}
+	res, err := tx.Exec(ctx, `UPDATE assertions SET used = max(used, ?4) WHERE client = ?1 AND hash = ?2 AND holder = ?3 AND (used = 0 OR ?4 = 0)`,
+		a.Client.String(), hash[:], a.Holder, a.Once)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, replayed())
+	}
+	return nil
+}
+
+func replayed() error {
+	return agentid.Errorf(agentid.KindUnauthenticated, "assertion_replayed", "the client assertion was used before")
 }

@@ -20,8 +20,11 @@ var peopleSchema string
 //go:embed schema.sql
 var schema string
 
+//go:embed workloads.sql
+var workloadsSchema string
+
 // migrations bring a ledger from version i to i+1. They are only ever added to.
-var migrations = []string{schema + auditlog.Schema, peopleSchema}
+var migrations = []string{schema + auditlog.Schema, peopleSchema, workloadsSchema}
 
 const (
 	metaIncarnation = "incarnation"

@@ -38,7 +38,10 @@ var principals = kind[Principal]{
 	alias:  func(p *Principal) string { return subjectAlias(p.Ref.Tenant(), p.Issuer, p.Subject) },
 	meta:   func(p *Principal) *Meta { return &p.Meta },
 	refers: func(p *Principal) []reference { return []reference{tenantReference(p.Ref.Tenant())} },
-	named:  []string{`SELECT 1 FROM agents WHERE principal = ? LIMIT 1`},
+	named: []string{
+		`SELECT 1 FROM agents WHERE principal = ? LIMIT 1`,
+		`SELECT 1 FROM enrolment_rules WHERE json_extract(CAST(spec AS TEXT), '$.principal') = ? LIMIT 1`,
+	},
 	check: func(p *Principal) error {
 		if err := checkRef("principal", p.Ref, agentid.TypePrincipal); err != nil {
 			return err

@@ -53,6 +53,8 @@ func ParseChildKind(text string) (ChildKind, error) {
 type Spawn struct {
 	Agent     Agent
 	Assertion Assertion
+	// Enrolment takes a slot of a rule; nil: somebody named the agent.
+	Enrolment *Enrolment
 }
 
 // Opened is a spawn whose slots are reserved.
@@ -74,7 +76,8 @@ type Opened struct {
 // KindConflict agent_exists, key_in_use, principal_frozen, tenant_frozen, type_frozen;
 // KindForbidden parent_frozen, parent_retired, parent_expired, principal_differs,
 // child_type_not_allowed, independent_not_allowed, lineage_too_deep, fan_out_exceeded,
-// live_agents_exceeded, lifetime_exceeds_parent, lifetime_exceeds_limit;
+// live_agents_exceeded, lifetime_exceeds_parent, lifetime_exceeds_limit, rule_exhausted,
+// rule_changed;
 // KindUnauthenticated assertion_replayed.
 func (l *Ledger) OpenSpawn(ctx context.Context, s Spawn, records ...auditlog.Record) (Opened, error) {
 	if err := spawnTenant(s.Agent); err != nil {
@@ -98,7 +101,9 @@ func (l *Ledger) OpenSpawn(ctx context.Context, s Spawn, records ...auditlog.Rec
 			}
 		}
 		var err error
-		out, err = l.openSpawn(ctx, tx, a)
+		if out, err = l.openSpawn(ctx, tx, a); err == nil && s.Enrolment != nil && !out.Again {
+			err = l.enrol(ctx, tx, out.Agent, *s.Enrolment)
+		}
 		return err
 	})
 	if err != nil {

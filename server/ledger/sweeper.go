@@ -126,7 +126,7 @@ func (l *Ledger) finishUnknown(ctx context.Context, tx *sqlitedb.Tx, begin int64
 }
 
 // Purge deletes rows that no longer mean anything, in small transactions, and returns
-// how many: expired tokens and assertions, counts and idempotency keys past their time,
+// how many: expired tokens, assertions and enrolments, counts and idempotency keys past their time,
 // and signing keys that are no longer published. The audit log is never purged.
 func (l *Ledger) Purge(ctx context.Context) (int64, error) {
 	now := l.now()
@@ -137,6 +137,7 @@ func (l *Ledger) Purge(ctx context.Context) (int64, error) {
 	}{
 		{`DELETE FROM tokens WHERE (tenant, jti) IN (SELECT tenant, jti FROM tokens WHERE expires < ? LIMIT ?)`, now.Add(-tokenMargin)},
 		{`DELETE FROM assertions WHERE (client, hash) IN (SELECT client, hash FROM assertions WHERE expires < ? LIMIT ?)`, now},
+		{`DELETE FROM enrolments WHERE (tenant, name) IN (SELECT tenant, name FROM enrolments WHERE expires < ? LIMIT ?)`, now.Add(-tokenMargin)},
 		{`DELETE FROM uses WHERE (token, capability) IN (SELECT token, capability FROM uses WHERE updated < ? LIMIT ?)`, now.Add(-usesKept)},
 		// Rows are in the order of their times, so only the oldest are looked at.
 		{`DELETE FROM effects WHERE due IS NULL AND seq IN (SELECT seq FROM effects ORDER BY seq LIMIT ?2) AND created < ?1`, now.Add(-ForgetAfter)},

@@ -36,6 +36,7 @@ var tenants = kind[Tenant]{
 		`SELECT 1 FROM agent_types WHERE tenant = ?1 AND ?2 = '' LIMIT 1`,
 		`SELECT 1 FROM templates WHERE tenant = ?1 AND ?2 = '' LIMIT 1`,
 		`SELECT 1 FROM connectors WHERE tenant = ?1 AND ?2 = '' LIMIT 1`,
+		`SELECT 1 FROM workload_issuers WHERE tenant = ?1 AND ?2 = '' LIMIT 1`,
 		`SELECT 1 FROM agents WHERE tenant = ?1 AND ?2 = '' LIMIT 1`,
 	},
 }

@@ -22,14 +22,14 @@ var formRules = httpx.FormRules{MaxBytes: maxBody, MaxFields: maxFields, Repeata
 
 func grantType(form httpx.Form) (string, error) {
 	switch grant := form.Get("grant_type"); grant {
-	case discovery.GrantClientCredentials, discovery.GrantTokenExchange,
+	case discovery.GrantClientCredentials, discovery.GrantTokenExchange, discovery.GrantJWTBearer,
 		discovery.GrantAuthorizationCode, discovery.GrantRefreshToken, discovery.GrantDeviceCode:
 		return grant, nil
 	case "":
 		return "", agentid.Invalidf("grant_type", "is missing")
 	}
-	return "", agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes %s and %s of agents, %s, %s and %s of people",
-		discovery.GrantClientCredentials, discovery.GrantTokenExchange,
+	return "", agentid.Errorf(agentid.KindInvalid, httperr.UnsupportedGrantType, "the broker takes %s, %s and %s of agents, %s, %s and %s of people",
+		discovery.GrantClientCredentials, discovery.GrantTokenExchange, discovery.GrantJWTBearer,
 		discovery.GrantAuthorizationCode, discovery.GrantRefreshToken, discovery.GrantDeviceCode).WithField("grant_type")
 }
 
@@ -72,12 +72,15 @@ func scope(form httpx.Form) ([]string, error) {
 	return out, nil
 }
 
-// details may be left out of an exchange only: then all that the subject token has is
-// asked for.
-func details(form httpx.Form, grant string) (capability.Request, error) {
+// details may be left out of an exchange, where all that the subject token has is then
+// asked for, and where the rule that admitted a workload names them.
+func details(form httpx.Form, x *pending) (capability.Request, error) {
 	text := form.Get("authorization_details")
-	if text == "" && grant == discovery.GrantTokenExchange {
+	if text == "" && x.request.Subject != nil {
 		return capability.Request{}, nil
+	}
+	if text == "" {
+		text = string(x.admission.Rule.Details)
 	}
 	if text == "" {
 		return capability.Request{}, agentid.Errorf(agentid.KindInvalid, httperr.InvalidAuthorizationDetails,

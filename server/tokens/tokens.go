@@ -4,12 +4,16 @@
 //	form → grant type → client authentication → rate → proof of possession →
 //	subject token, in an exchange → parameters → mint → answer
 //
+// A workload that an issuer outside vouches for comes by the same steps, but that the proof
+// is before the rest: its key makes it one agent or another (workload.go).
+//
 // What a token may say is decided by package issue; who is calling by clientauth.
 package tokens
 
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -23,6 +27,7 @@ import (
 	"github.com/agentid-dev/agentid/server/agentrate"
 	"github.com/agentid-dev/agentid/server/clientauth"
 	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/enrol"
 	"github.com/agentid-dev/agentid/server/exchange"
 	"github.com/agentid-dev/agentid/server/issue"
 	"github.com/agentid-dev/agentid/server/login"
@@ -32,6 +37,8 @@ import (
 // Clients authenticates an agent at one issuer.
 type Clients interface {
 	Agent(ctx context.Context, issuer string, r *http.Request, form httpx.Form) (clientauth.Client, error)
+	// Enrolled describes an agent that a workload was admitted as.
+	Enrolled(ctx context.Context, ref agentid.Ref) (clientauth.Client, error)
 	// Spend uses up the assertion of a request that was refused, together with the
 	// refusal's audit record.
 	Spend(ctx context.Context, c clientauth.Client, records ...auditlog.Record) error
@@ -59,6 +66,7 @@ type Config struct {
 	Mint      Minter
 	Subjects  Subjects
 	People    People
+	Workloads Workloads
 	Guard     *dpop.Guard // nonces and proofs seen, of this process
 	Trail     *trail.Trail
 	PerMinute int              // token requests per agent; default: agentrate.DefaultPerMinute
@@ -74,8 +82,8 @@ type Endpoint struct {
 
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.People == nil || cfg.Guard == nil || cfg.Trail == nil {
-		return nil, errors.New("tokens: issuers, clients, mint, subjects, people, guard and trail are required")
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.People == nil || cfg.Workloads == nil || cfg.Guard == nil || cfg.Trail == nil {
+		return nil, errors.New("tokens: issuers, clients, mint, subjects, people, workloads, guard and trail are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -104,6 +112,9 @@ type pending struct {
 	tenant  string // "" at the root
 	client  clientauth.Client
 	request issue.Request
+	// admission is of a workload that was admitted; cause is why one was not, for the log.
+	admission enrol.Admission
+	cause     error
 }
 
 // Token handles one request. Every refusal is in the audit log before it is answered;
@@ -153,20 +164,15 @@ func (e *Endpoint) person(w http.ResponseWriter, r *http.Request, x pending, for
 func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending, form httpx.Form) (issue.Grant, error) {
 	ctx := r.Context()
 	var err error
-	if x.client, err = e.cfg.Clients.Agent(ctx, x.issuer, r, form); err != nil {
+	if came, ok := e.workload(r, form, x); ok {
+		err = e.admit(w, r, x, came)
+	} else {
+		err = e.authenticate(w, r, x, form)
+	}
+	if err != nil {
 		return issue.Grant{}, err
 	}
-	failpoint.Hit("mint.authenticated")
-	x.request = issue.Request{
-		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx),
-	}
-	if err = e.limit.Take(ctx, x.client.Agent.Ref); err != nil {
-		return issue.Grant{}, err
-	}
-	if x.request.Thumbprint, err = e.proof(w, r, x); err != nil {
-		return issue.Grant{}, err
-	}
-	if x.grant == discovery.GrantTokenExchange {
+	if x.grant == discovery.GrantTokenExchange && !x.admission.IsGrant() {
 		subject, err := e.cfg.Subjects.Accept(ctx, x.client.Agent, form)
 		if err != nil {
 			return issue.Grant{}, err
@@ -179,26 +185,36 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending, form 
 	if x.request.Scope, err = scope(form); err != nil {
 		return issue.Grant{}, err
 	}
-	if x.request.Details, err = details(form, x.grant); err != nil {
+	if x.request.Details, err = details(form, x); err != nil {
 		return issue.Grant{}, err
 	}
 	return e.cfg.Mint.Issue(ctx, x.request)
+}
+
+// authenticate finds the agent that a request is of, by its own key, within its rate.
+func (e *Endpoint) authenticate(w http.ResponseWriter, r *http.Request, x *pending, form httpx.Form) error {
+	ctx := r.Context()
+	var err error
+	if x.client, err = e.cfg.Clients.Agent(ctx, x.issuer, r, form); err != nil {
+		return err
+	}
+	failpoint.Hit("mint.authenticated")
+	x.request = issue.Request{
+		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx),
+	}
+	if err = e.limit.Take(ctx, x.client.Agent.Ref); err != nil {
+		return err
+	}
+	x.request.Thumbprint, err = e.proof(w, r, x)
+	return err
 }
 
 // proof checks the proof of possession (RFC 9449 section 5) and returns the thumbprint of
 // its key, "" when there is no proof. Tokens are bound to the agent's own key: a proof by
 // another would let whoever stole an assertion bind a token to a key of theirs.
 func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *pending) (string, error) {
-	proofs := r.Header.Values("DPoP")
-	if len(proofs) == 0 {
-		return "", nil
-	}
-	w.Header().Set("DPoP-Nonce", e.cfg.Guard.Nonce())
-	if len(proofs) > 1 {
-		return "", agentid.Errorf(agentid.KindInvalid, dpop.ReasonInvalid, "more than one DPoP proof").WithField("DPoP")
-	}
-	proof, err := dpop.Verify(proofs[0], dpop.Expect{Method: r.Method, URL: x.issuer + discovery.PathToken, Now: e.cfg.Now()})
-	if err != nil {
+	proof, err := e.verifyProof(w, r, x)
+	if err != nil || proof.JKT == "" {
 		return "", err
 	}
 	if proof.JKT != x.client.Thumbprint {
@@ -207,16 +223,34 @@ func (e *Endpoint) proof(w http.ResponseWriter, r *http.Request, x *pending) (st
 	return proof.JKT, e.cfg.Guard.Check(proof)
 }
 
+// verifyProof reads the proof of a request, the zero Proof when there is none. Its nonce
+// and its id have yet to pass the Guard.
+func (e *Endpoint) verifyProof(w http.ResponseWriter, r *http.Request, x *pending) (dpop.Proof, error) {
+	proofs := r.Header.Values("DPoP")
+	if len(proofs) == 0 {
+		return dpop.Proof{}, nil
+	}
+	w.Header().Set("DPoP-Nonce", e.cfg.Guard.Nonce())
+	if len(proofs) > 1 {
+		return dpop.Proof{}, agentid.Errorf(agentid.KindInvalid, dpop.ReasonInvalid, "more than one DPoP proof").WithField("DPoP")
+	}
+	return dpop.Verify(proofs[0], dpop.Expect{Method: r.Method, URL: x.issuer + discovery.PathToken, Now: e.cfg.Now()})
+}
+
 // refused writes the refusal to the audit log. Where the client is known, its assertion
 // is used up in the same transaction: a captured request cannot be tried again. A
 // challenge for a nonce leaves it, because clients answer that with the same assertion.
 func (e *Endpoint) refused(ctx context.Context, x pending, err error) {
-	about := auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant}
+	about := auditlog.Record{Kind: auditlog.Issue, Tenant: x.tenant, Notes: x.admission.Notes()}
+	if x.cause != nil {
+		err = x.cause
+	}
 	if x.client.Agent.Ref.IsZero() {
 		e.cfg.Trail.Write(ctx, trail.Stranger, about, err)
 		return
 	}
 	about = issue.About(x.request)
+	maps.Copy(about.Notes, x.admission.Notes())
 	switch agentid.ReasonOf(err) {
 	case httperr.UseDPoPNonce, "assertion_replayed":
 		e.cfg.Trail.Write(ctx, trail.Challenged, about, err)
@@ -226,6 +260,10 @@ func (e *Endpoint) refused(ctx context.Context, x pending, err error) {
 		return
 	}
 	record := e.cfg.Trail.Record(ctx, about, err)
+	if x.client.Assertion.Reusable {
+		e.cfg.Trail.Write(ctx, trail.Known, about, err)
+		return
+	}
 	if spent := e.cfg.Clients.Spend(ctx, x.client, record); spent != nil {
 		e.cfg.Trail.Write(ctx, trail.Known, about, err)
 	}

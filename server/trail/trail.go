@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -125,7 +126,9 @@ func (t *Trail) admit(about *auditlog.Record) bool {
 		return false
 	}
 	if n := t.suppressed.Swap(0); n > 0 {
-		about.Notes = map[string]string{NoteSuppressed: strconv.FormatInt(n, 10)}
+		notes := map[string]string{NoteSuppressed: strconv.FormatInt(n, 10)}
+		maps.Copy(notes, about.Notes)
+		about.Notes = notes
 	}
 	return true
 }
