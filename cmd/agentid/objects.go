@@ -111,15 +111,30 @@ func (g group) ask(cmd *cobra.Command, conn *connection, out printer, ref, metho
 // state is freeze or unfreeze.
 func (g group) state(conn *connection, verb, short string) *cobra.Command {
 	var (
-		out    printer
-		reason string
+		out            printer
+		reason, tenant string
+		filter         []string
 	)
+	many := g.typ == agentid.TypeAgent && verb == "unfreeze"
 	cmd := &cobra.Command{
-		Use: verb + " REF", Short: short, Args: cobra.ExactArgs(1),
+		Use: verb + " REF", Short: short, Args: cobra.MaximumNArgs(1),
 		Example: fmt.Sprintf("  agentid %s %s %s:acme/… --reason operator", g.use, verb, g.typ),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
+			}
+			if len(filter) > 0 && len(args) == 0 {
+				if tenant == "" {
+					return usagef("--tenant: name the tenant that --filter selects in")
+				}
+				var item object
+				if err := g.thaw(cmd.Context(), conn, tenant, filter, reason, &item); err != nil {
+					return err
+				}
+				return out.one(cmd.OutOrStdout(), item)
+			}
+			if len(args) != 1 || len(filter) > 0 {
+				return usagef("want one %s:tenant/name", g.typ)
 			}
 			path, err := g.path(args[0])
 			if err != nil {
@@ -133,6 +148,11 @@ func (g group) state(conn *connection, verb, short string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "operator", "why; several reasons add up")
+	if many {
+		cmd.Use = verb + " [REF]"
+		cmd.Flags().StringVar(&tenant, "tenant", env("AGENTID_TENANT", ""), "the tenant that --filter selects in")
+		cmd.Flags().StringArrayVar(&filter, "filter", nil, "instead of REF: key=value, repeatable: type, principal, created_before, all")
+	}
 	out.flag(cmd)
 	return cmd
 }

@@ -61,6 +61,10 @@ func (p *printer) one(w io.Writer, item object) error {
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, name := range names(item) {
+		if receipt, ok := item[name].(object); ok && name == "revocation" {
+			_, _ = fmt.Fprintf(tw, "%s\t%s\n", name, gatewaysSaid(receipt))
+			continue
+		}
 		_, _ = fmt.Fprintf(tw, "%s\t%s\n", name, cell(item[name]))
 	}
 	return tw.Flush() //nolint:wrapcheck // standard output is gone

@@ -47,6 +47,7 @@ type rig struct {
 	url     string
 	token   string
 	reloads int
+	hub     *hub.Hub
 	key     json.RawMessage
 	expires string
 }
@@ -55,10 +56,11 @@ type rig struct {
 type flaky struct {
 	v1.PermissionsServiceClient
 	fail bool
+	left int // with fail: writes that go through before it fails
 }
 
 func (f *flaky) WriteRelationships(ctx context.Context, in *v1.WriteRelationshipsRequest, opts ...grpc.CallOption) (*v1.WriteRelationshipsResponse, error) {
-	if f.fail {
+	if f.left--; f.fail && f.left < 0 {
 		return nil, errors.New("the graph is away")
 	}
 	return f.PermissionsServiceClient.WriteRelationships(ctx, in, opts...)
@@ -89,6 +91,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, ledger: l, engine: e, graph: &flaky{PermissionsServiceClient: e.Permissions()}}
 	gateways, err := hub.New(hub.Config{Newer: l.Newer})
 	require.NoError(t, err)
+	r.hub = gateways
 	revoker, err := revocation.NewRevoker(revocation.RevokerConfig{Ledger: l, Graph: r.graph, Hub: gateways, Settled: r.Reload})
 	require.NoError(t, err)
 	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Revoker: revoker})
@@ -110,6 +113,14 @@ func newRig(t *testing.T) *rig {
 	r.key = agentKey.Public()
 	r.expires = time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	return r
+}
+
+// newKey makes a public key.
+func newKey(t *testing.T) json.RawMessage {
+	t.Helper()
+	key, err := client.GenerateKey("EdDSA")
+	require.NoError(t, err)
+	return key.Public()
 }
 
 // issue records a token of ag-1 as the mint would.

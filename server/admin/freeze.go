@@ -156,6 +156,9 @@ func (s *Service) Replay(ctx context.Context) error {
 }
 
 func (s *Service) replay(ctx context.Context, intent ledger.Revocation) error {
+	if intent.Filter != nil {
+		return s.replayFilter(ctx, intent)
+	}
 	if intent.Target.Type() == agentid.TypeAgent {
 		return s.cfg.Agents.Replay(ctx, intent) //nolint:wrapcheck // an agentid.Error
 	}

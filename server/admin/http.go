@@ -92,6 +92,9 @@ func (s *Service) tenantRoutes(r chi.Router) {
 	r.Get(tenant+"/grants", s.handle(s.listGrants))
 	r.Post(tenant+"/grants", s.handle(s.postGrant))
 	r.Delete(tenant+"/grants", s.handle(s.deleteGrant))
+	r.Get(tenant+"/revocations", s.handle(s.listRevocations))
+	r.Post(tenant+"/revocations", s.handle(s.postRevoke))
+	r.Post(tenant+"/agents/unfreeze", s.handle(s.postUnfreezeSelected))
 	r.Get(tenant+"/tokens", s.handle(s.listTokens))
 	r.Delete(tenant+"/tokens/{jti}", s.handle(s.revokeToken))
 }

@@ -44,6 +44,7 @@ type Service struct {
 	graph relations.Graph
 	locks [64]sync.Mutex // by agent: freeze, unfreeze and retire of one agent are one at a time
 	seed  maphash.Seed
+	bulk  sync.Mutex // one freeze of many at a time
 }
 
 // New checks cfg.

@@ -24,7 +24,7 @@ var schema string
 var workloadsSchema string
 
 // migrations bring a ledger from version i to i+1. They are only ever added to.
-var migrations = []string{schema + auditlog.Schema, peopleSchema, workloadsSchema}
+var migrations = []string{schema + auditlog.Schema, peopleSchema, workloadsSchema, selectionSchema}
 
 const (
 	metaIncarnation = "incarnation"

@@ -3,7 +3,9 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/agentid-dev/agentid"
@@ -16,6 +18,7 @@ import (
 type Revocation struct {
 	Epoch   agentid.Epoch
 	Target  agentid.Ref
+	Filter  *Selection  // what is meant of the target, a tenant; nil: the target itself
 	Agent   agentid.Ref // whose token the target is; may be zero
 	Reason  string
 	Actor   string
@@ -25,7 +28,7 @@ type Revocation struct {
 	Zookie  agentid.Zookie // of the edge; empty while it is open
 }
 
-const revocationColumns = `epoch, target, agent, reason, actor, expires, created, settled, zookie`
+const revocationColumns = `epoch, target, agent, reason, actor, expires, created, settled, zookie, filter`
 
 // BeginRevocation records the intent under the next epoch. Epochs only grow and are
 // never given out twice. From its return on the intent survives a crash: until it is
@@ -35,9 +38,13 @@ func (l *Ledger) BeginRevocation(ctx context.Context, r Revocation, records ...a
 		return Revocation{}, agentid.Invalidf("target", "want a target, and a short reason and actor")
 	}
 	r.Created, r.Settled, r.Zookie = l.now().UTC().Truncate(time.Microsecond), time.Time{}, ""
-	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
-		res, err := tx.Exec(ctx, `INSERT INTO revocations (target, tenant, agent, reason, actor, expires, created, settled, zookie) VALUES (?,?,?,?,?,?,?,0,'')`,
-			r.Target.String(), r.Target.Tenant(), r.Agent.String(), r.Reason, r.Actor, micros(r.Expires), micros(r.Created))
+	filter, err := r.Filter.text(r.Created)
+	if err != nil {
+		return Revocation{}, err
+	}
+	err = l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		res, err := tx.Exec(ctx, `INSERT INTO revocations (target, tenant, agent, reason, actor, expires, created, settled, zookie, filter) VALUES (?,?,?,?,?,?,?,0,'',?)`,
+			r.Target.String(), r.Target.Tenant(), r.Agent.String(), r.Reason, r.Actor, micros(r.Expires), micros(r.Created), filter)
 		if err != nil {
 			return err
 		}
@@ -140,6 +147,11 @@ func (l *Ledger) OpenRevocations(ctx context.Context) ([]Revocation, error) {
 	return l.readRevocations(ctx, `SELECT `+revocationColumns+` FROM revocations WHERE settled = 0 ORDER BY epoch`)
 }
 
+// RevocationOpen reports whether an intent is begun and not settled.
+func (l *Ledger) RevocationOpen(ctx context.Context, epoch agentid.Epoch) (bool, error) {
+	return exists(ctx, l.reader(), `SELECT 1 FROM revocations WHERE epoch = ? AND settled = 0`, epoch)
+}
+
 // Revocations lists a tenant's revocations after an epoch, oldest first. Limit is at
 // most 1000, default 100.
 func (l *Ledger) Revocations(ctx context.Context, tenant string, after agentid.Epoch, limit int) ([]Revocation, error) {
@@ -166,7 +178,7 @@ func (l *Ledger) Floor(ctx context.Context) (agentid.Zookie, agentid.Epoch, stri
 func (l *Ledger) Newer(a, b agentid.Zookie) (bool, error) { return l.cfg.Newer(a, b) }
 
 // State is what gateways begin with: the last epoch, the floor, the incarnation, and what
-// is denied: every open intent, and every token whose revoked edge has not run out.
+// is denied: every open intent on one target, and every token whose revoked edge has not run out.
 func (l *Ledger) State(ctx context.Context) (wire.State, error) {
 	floor, _, incarnation, err := l.Floor(ctx)
 	if err != nil {
@@ -187,7 +199,7 @@ func (l *Ledger) State(ctx context.Context) (wire.State, error) {
 		err := parseRefs([]string{target}, &d.Target)
 		out.Denials = append(out.Denials, d)
 		return err
-	}, `SELECT epoch, target, expires FROM revocations WHERE settled = 0 OR (expires > ? AND target >= 'token:' AND target < 'token;') ORDER BY epoch`, micros(l.now()))
+	}, `SELECT epoch, target, expires FROM revocations WHERE (settled = 0 AND filter = '') OR (expires > ? AND target >= 'token:' AND target < 'token;') ORDER BY epoch`, micros(l.now()))
 	return out, err
 }
 
@@ -202,10 +214,15 @@ func (l *Ledger) readRevocations(ctx context.Context, text string, args ...any) 
 	var out []Revocation
 	err := rows(ctx, l.reader(), func(row *sql.Rows) error {
 		var r Revocation
-		var target, agent string
+		var target, agent, filter string
 		var expires, created, settled int64
-		if err := row.Scan(&r.Epoch, &target, &agent, &r.Reason, &r.Actor, &expires, &created, &settled, &r.Zookie); err != nil {
+		if err := row.Scan(&r.Epoch, &target, &agent, &r.Reason, &r.Actor, &expires, &created, &settled, &r.Zookie, &filter); err != nil {
 			return readError(err)
+		}
+		if filter != "" {
+			if err := json.Unmarshal([]byte(filter), &r.Filter); err != nil {
+				return fmt.Errorf("revocation %d: %w", r.Epoch, err)
+			}
 		}
 		r.Expires, r.Created, r.Settled = fromMicros(expires), fromMicros(created), fromMicros(settled)
 		err := parseRefs([]string{target, agent}, &r.Target, &r.Agent)

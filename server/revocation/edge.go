@@ -80,6 +80,46 @@ func (r *Revoker) revoked(ctx context.Context, intents []ledger.Revocation, zook
 	return true, nil
 }
 
+// Without makes sure that no earlier than at zookie none of refs, at most Batch, has its
+// own relation any more: KindUnavailable when one has.
+func (r *Revoker) Without(ctx context.Context, zookie agentid.Zookie, relation string, refs []agentid.Ref) error {
+	items := make([]*v1.CheckBulkPermissionsRequestItem, 0, len(refs))
+	for _, ref := range refs {
+		items = append(items, &v1.CheckBulkPermissionsRequestItem{
+			Resource: relate.Object(ref), Permission: relation, Subject: &v1.SubjectReference{Object: relate.Object(ref)},
+		})
+	}
+	answer, err := r.cfg.Graph.CheckBulkPermissions(ctx, &v1.CheckBulkPermissionsRequest{
+		Consistency: &v1.Consistency{Requirement: &v1.Consistency_AtLeastAsFresh{AtLeastAsFresh: &v1.ZedToken{Token: string(zookie)}}}, Items: items,
+	})
+	if err != nil {
+		return agentid.Unavailable("graph_unavailable", err)
+	}
+	gone := 0
+	for _, pair := range answer.GetPairs() {
+		if pair.GetItem().GetPermissionship() == v1.CheckPermissionResponse_PERMISSIONSHIP_NO_PERMISSION {
+			gone++
+		}
+	}
+	if gone != len(refs) {
+		return agentid.Unavailable("graph_unavailable", errStillThere)
+	}
+	return nil
+}
+
+// Head is a revision of the graph as it is now.
+func (r *Revoker) Head(ctx context.Context, tenant agentid.Ref) (agentid.Zookie, error) {
+	answer, err := r.cfg.Graph.CheckPermission(ctx, &v1.CheckPermissionRequest{
+		Consistency: &v1.Consistency{Requirement: &v1.Consistency_FullyConsistent{FullyConsistent: true}},
+		Resource:    relate.Object(tenant), Permission: schema.TenantEnabled,
+		Subject: &v1.SubjectReference{Object: &v1.ObjectReference{ObjectType: schema.TypeAgent, ObjectId: tenant.Tenant() + "/none"}},
+	})
+	if err != nil {
+		return "", agentid.Unavailable("graph_unavailable", err)
+	}
+	return agentid.Zookie(answer.GetCheckedAt().GetToken()), nil
+}
+
 // asker is an agent: the edge holds for every one.
 func asker(i ledger.Revocation) *v1.SubjectReference {
 	return &v1.SubjectReference{Object: relate.Object(i.Agent)}

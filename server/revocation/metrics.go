@@ -45,6 +45,11 @@ func newMetrics(reg prometheus.Registerer, l Ledger) (*metrics, error) {
 	return m, nil
 }
 
+// Count counts a revocation that its caller carried out step by step.
+func (r *Revoker) Count(target string, took time.Duration, err error) {
+	r.metrics.done(target, took, err)
+}
+
 // done counts one revocation. An error leaves it open, or it was refused: nothing of it
 // is known to be done.
 func (m *metrics) done(target string, took time.Duration, err error) {

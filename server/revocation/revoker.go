@@ -35,6 +35,9 @@ type Ledger interface {
 	BeginRevocation(ctx context.Context, r ledger.Revocation, records ...auditlog.Record) (ledger.Revocation, error)
 	SettleRevocations(ctx context.Context, epochs []agentid.Epoch, zookie agentid.Zookie, records ...auditlog.Record) error
 	OpenRevocations(ctx context.Context) ([]ledger.Revocation, error)
+	RevocationOpen(ctx context.Context, epoch agentid.Epoch) (bool, error)
+	SelectedTokens(ctx context.Context, tenant string, s ledger.Selection, grace time.Duration, after string, limit int) ([]ledger.Token, error)
+	WithdrawTokens(ctx context.Context, tokens []ledger.Token, w ledger.Withdrawal, records ...auditlog.Record) error
 }
 
 // Hub is hub.Hub.
@@ -71,6 +74,7 @@ type Revoker struct {
 	graph   relations.Graph
 	metrics *metrics
 	sweep   sync.Mutex
+	bulk    sync.Mutex // one revocation of selected tokens at a time
 }
 
 // NewRevoker checks cfg.
