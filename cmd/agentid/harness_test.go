@@ -114,31 +114,60 @@ func (s *site) write(name, text string) string {
 // start runs "agentid serve" and returns when it says that it is ready.
 func (s *site) start(environment ...string) {
 	s.t.Helper()
+	d := startDaemon(s.t, environment, "serve", "--config", s.config)
+	s.process, s.exited, s.logs = d.cmd, d.exited, d.logs
+}
+
+// daemon is one process of the program.
+type daemon struct {
+	cmd    *exec.Cmd
+	logs   *bytes.Buffer // complete once exited has a value
+	exited chan error
+}
+
+// startDaemon runs the program and returns when it says that it is ready.
+func startDaemon(t *testing.T, environment []string, args ...string) *daemon {
+	t.Helper()
+	d, ready := spawn(t, environment, args...)
+	if !<-ready {
+		require.FailNow(t, "the process did not start", "%v\n%s", args, d.logs.String())
+	}
+	return d
+}
+
+// spawn runs the program. ready gives true when it says that it is, and is closed when it
+// says no more.
+func spawn(t *testing.T, environment []string, args ...string) (d *daemon, ready chan bool) {
+	t.Helper()
 	path, err := binary()
-	require.NoError(s.t, err)
-	s.process = exec.Command(path, "serve", "--config", s.config)
-	s.process.Env = append(os.Environ(), environment...)
-	stderr, err := s.process.StderrPipe()
-	require.NoError(s.t, err)
-	require.NoError(s.t, s.process.Start())
-	ready := make(chan bool, 1)
-	exited, logs, process := make(chan error, 1), &bytes.Buffer{}, s.process
-	s.exited, s.logs = exited, logs
+	require.NoError(t, err)
+	d = &daemon{cmd: exec.Command(path, args...), logs: &bytes.Buffer{}, exited: make(chan error, 1)}
+	d.cmd.Env = append(os.Environ(), environment...)
+	stderr, err := d.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, d.cmd.Start())
+	ready = make(chan bool, 1)
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
+			_, _ = d.logs.WriteString(lines.Text() + "\n")
 			if strings.Contains(lines.Text(), "agentid is ready") {
 				ready <- true
 			}
-			_, _ = logs.WriteString(lines.Text() + "\n")
 		}
 		close(ready)
-		exited <- process.Wait()
+		d.exited <- d.cmd.Wait()
 	}()
-	if !<-ready {
-		require.FailNow(s.t, "the server did not start", logs.String())
-	}
+	return d, ready
+}
+
+// kill ends the process as a power cut would.
+func (d *daemon) kill() {
+	_ = d.cmd.Process.Signal(syscall.SIGCONT)
+	_ = d.cmd.Process.Kill()
+	<-d.exited
+	d.exited <- nil
 }
 
 // kill ends the process as a power cut would.
@@ -233,6 +262,7 @@ type caller struct {
 	site  *site
 	agent *client.Client
 	nonce string
+	http  *http.Client // nil: http.DefaultClient
 }
 
 // do sends one request, and once more when a nonce is asked for. The error is that the
@@ -251,7 +281,11 @@ func (c *caller) do(ctx context.Context, method, path, body, key string, token c
 		if key != "" {
 			req.Header.Set("Idempotency-Key", key)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		through := c.http
+		if through == nil {
+			through = http.DefaultClient
+		}
+		resp, err := through.Do(req)
 		if err != nil {
 			return 0, "", err
 		}
