@@ -27,12 +27,19 @@ func TestExampleConfigurationsAreGood(t *testing.T) {
 		_, err := config.Load(f)
 		require.NoError(t, err)
 	}
+	for _, f := range []string{"broker", "own-authority"} {
+		c, err := config.Load("examples/split/" + f + ".yaml")
+		require.NoError(t, err)
+		require.True(t, c.Fleet.Enabled())
+	}
+	_, err = config.LoadGateway("examples/split/gateway.yaml")
+	require.NoError(t, err)
 }
 
 // unit is the service's settings, in order.
-func unit(t *testing.T) map[string][]string {
+func unit(t *testing.T, file string) map[string][]string {
 	t.Helper()
-	data, err := os.ReadFile("systemd/agentid.service")
+	data, err := os.ReadFile("systemd/" + file)
 	require.NoError(t, err)
 	out := map[string][]string{}
 	section := ""
@@ -52,18 +59,36 @@ func unit(t *testing.T) map[string][]string {
 	return out
 }
 
-func TestTheUnitIsSandboxed(t *testing.T) {
-	u := unit(t)
+func TestTheUnitsAreSandboxed(t *testing.T) {
+	for file, command := range map[string][2]string{
+		"agentid.service":         {"serve --config /etc/agentid/agentid.yaml", "config check --config /etc/agentid/agentid.yaml"},
+		"agentid-broker.service":  {"broker --config /etc/agentid/broker.yaml", "config check --config /etc/agentid/broker.yaml"},
+		"agentid-gateway.service": {"gateway --config /etc/agentid/gateway.yaml", "config check --gateway --config /etc/agentid/gateway.yaml"},
+	} {
+		t.Run(file, func(t *testing.T) {
+			u := unit(t, file)
+			sandboxed(t, u)
+			require.Contains(t, u["[Service]ExecStart"][0], command[0])
+			require.Contains(t, u["[Service]ExecStartPre"][0], command[1])
+			if file == "agentid-gateway.service" {
+				require.Empty(t, u["[Service]StateDirectory"], "a gateway keeps no data")
+			} else {
+				require.Equal(t, []string{"agentid"}, u["[Service]StateDirectory"])
+			}
+		})
+	}
+}
+
+func sandboxed(t *testing.T, u map[string][]string) {
+	t.Helper()
 	for name, want := range map[string]string{
 		"NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes",
 		"PrivateDevices": "yes", "PrivateUsers": "yes", "DynamicUser": "yes", "MemoryDenyWriteExecute": "yes", "RestrictNamespaces": "yes",
-		"RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX", "StateDirectory": "agentid", "UMask": "0077", "LimitCORE": "0",
+		"RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX", "UMask": "0077", "LimitCORE": "0",
 	} {
 		require.Equal(t, []string{want}, u["[Service]"+name], name)
 	}
 	require.Equal(t, []string{"@system-service", "~@privileged @resources"}, u["[Service]SystemCallFilter"])
-	require.Contains(t, u["[Service]ExecStart"][0], "serve --config /etc/agentid/agentid.yaml")
-	require.Contains(t, u["[Service]ExecStartPre"][0], "config check")
 }
 
 // TestSystemdAgrees runs systemd's own checks where systemd is installed; elsewhere the
@@ -74,16 +99,18 @@ func TestSystemdAgrees(t *testing.T) {
 		t.Log("systemd is not installed: the unit was parsed only")
 		return
 	}
-	// verify wants the program to be there.
-	data, err := os.ReadFile("systemd/agentid.service")
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "agentid.service")
-	require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(data), "/usr/local/bin/agentid", "/bin/true")), 0o600))
-	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", path).CombinedOutput()
-	require.NoError(t, err, string(out))
-	require.NotContains(t, string(out), "agentid.service:")
-	out, err = exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", path).CombinedOutput()
-	require.NoError(t, err, "exposure above 2.0:\n%s", out)
+	for _, file := range []string{"agentid.service", "agentid-broker.service", "agentid-gateway.service"} {
+		// verify wants the program to be there.
+		data, err := os.ReadFile("systemd/" + file)
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), file)
+		require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(data), "/usr/local/bin/agentid", "/bin/true")), 0o600))
+		out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", path).CombinedOutput()
+		require.NoError(t, err, string(out))
+		require.NotContains(t, string(out), file+":")
+		out, err = exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", path).CombinedOutput()
+		require.NoError(t, err, "exposure above 2.0:\n%s", out)
+	}
 }
 
 // instructions are the Dockerfile's, with their arguments.
