@@ -64,10 +64,10 @@ func (p *Provider) SignIn(ctx context.Context, c Client, u User, resource string
 // maxPages bounds the redirects and forms of one sign-in.
 const maxPages = 20
 
-// Visit opens a URL as a browser without scripts would, keeps cookies, follows redirects,
-// fills in the login forms that it meets with the user's name and password, and stops at
-// the first redirect to a URL that begins with until, which it returns unvisited. A page
-// that is neither a redirect nor such a form is an error.
+// Visit opens a URL as a browser without scripts would: it keeps cookies, follows redirects
+// and the first link that a page shows as a button, fills in the login form that it meets
+// with the user's name and password, and stops at the first redirect to a URL that begins
+// with until, which it returns unvisited. Any other page is an error.
 func Visit(ctx context.Context, start string, u User, until string) (*url.URL, error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -123,6 +123,10 @@ func (v *visitor) step(ctx context.Context, at string, form url.Values) (*url.UR
 		next, err := resp.Location()
 		return next, nil, err
 	}
+	if link := buttonPattern.FindSubmatch(text); link != nil {
+		next, err := req.URL.Parse(html.UnescapeString(string(link[1])))
+		return next, nil, err
+	}
 	if !strings.Contains(string(text), `name="password"`) || v.attempts > 0 {
 		return nil, nil, fmt.Errorf("%s answered %d: %s", req.URL, resp.StatusCode, text)
 	}
@@ -131,10 +135,11 @@ func (v *visitor) step(ctx context.Context, at string, form url.Values) (*url.UR
 }
 
 var (
-	formPattern  = regexp.MustCompile(`(?s)<form[^>]*?action="([^"]*)"`)
-	fieldPattern = regexp.MustCompile(`<input[^>]*>`)
-	namePattern  = regexp.MustCompile(`\bname="([^"]*)"`)
-	valuePattern = regexp.MustCompile(`\bvalue="([^"]*)"`)
+	buttonPattern = regexp.MustCompile(`<a [^>]*role="button" href="([^"]*)"`)
+	formPattern   = regexp.MustCompile(`(?s)<form[^>]*?action="([^"]*)"`)
+	fieldPattern  = regexp.MustCompile(`<input[^>]*>`)
+	namePattern   = regexp.MustCompile(`\bname="([^"]*)"`)
+	valuePattern  = regexp.MustCompile(`\bvalue="([^"]*)"`)
 )
 
 // fill answers the login form of a page.
