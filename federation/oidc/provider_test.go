@@ -156,7 +156,7 @@ func TestMisconfiguredProvider(t *testing.T) {
 		reason  string
 	}{
 		"without its slash":  {p.Issuer[:len(p.Issuer)-1], true, keyset.ReasonDiffers},
-		"in another case":    {"HTTP" + p.Issuer[4:], true, "invalid_request"},
+		"in another case":    {"HTTP" + p.Issuer[4:], true, keyset.ReasonDiffers},
 		"private, not let":   {p.Issuer, false, "invalid_request"},
 		"http beyond us":     {"http://192.0.2.1/", true, "invalid_request"},
 		"nobody there":       {"http://127.0.0.1:1/", true, keyset.ReasonUnreachable},
