@@ -83,6 +83,9 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 
 // binding holds the way a token is presented against the way it is bound.
 func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Credential, claims capability.Claims) (*dpop.Proof, error) {
+	if presented.Scheme == challenge.Bearer && claims.Confirmation.X5T != "" {
+		return nil, certificate(x, claims)
+	}
 	if presented.Scheme == challenge.Bearer {
 		return nil, bearer(x, claims)
 	}

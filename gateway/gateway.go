@@ -135,7 +135,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.
 // Server is a server for g with every bound set. Serve it on Listener's listener.
 func (g *Gateway) Server(addr string) *http.Server {
 	s := httpx.NewServer(addr, g, g.cfg.Logger)
-	s.MaxHeaderBytes = MaxHeaderBytes
+	s.MaxHeaderBytes, s.ConnContext = MaxHeaderBytes, withConnection
 	s.WriteTimeout = g.cfg.UpstreamTimeout + g.cfg.HoldWait + g.cfg.LookupTimeout*4 + settleMargin
 	return s
 }

@@ -71,6 +71,9 @@ func (g *Guard) Violation(r *http.Request) error {
 	return agentid.Errorf(agentid.KindInvalid, reason, "the request is not strict HTTP/1.1")
 }
 
+// NetConn is the connection below, as of *tls.Conn.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // phase is where in a connection's stream of requests the next byte belongs.
 type phase int
 

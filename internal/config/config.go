@@ -63,6 +63,9 @@ type Gateway struct {
 type TLS struct {
 	Cert string    `yaml:"cert,omitempty"`
 	Key  Reference `yaml:"key,omitzero"`
+	// ClientCertificates: the broker asks for one, for workloads that come with an
+	// X.509-SVID. Browsers that have any ask their user then. The gateway always does.
+	ClientCertificates bool `yaml:"client_certificates,omitempty"`
 }
 
 // Enabled reports whether TLS is configured.

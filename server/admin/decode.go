@@ -65,7 +65,7 @@ func decodeObject(raw []byte) (object, error) {
 	}
 	o := newObject(head.Kind)
 	if o == nil {
-		return nil, agentid.Invalidf("kind", "want tenant, principal, connector, agent_type, template, grant, agent, identity_provider or login_client")
+		return nil, agentid.Invalidf("kind", "want tenant, principal, connector, agent_type, template, grant, agent, identity_provider, login_client, workload_issuer or enrolment_rule")
 	}
 	if err := decode(raw, o); err != nil {
 		return nil, err

@@ -113,7 +113,11 @@ func (s *Service) object(ctx context.Context, kind string, h Header) (object, er
 
 // ledgerOnly are the kinds that have no state and no edges of their own.
 func ledgerOnly(kind string) bool {
-	return kind == KindTemplate || kind == KindIdentityProvider || kind == KindLoginClient
+	switch kind {
+	case KindTemplate, KindIdentityProvider, KindLoginClient, KindWorkloadIssuer, KindEnrolmentRule:
+		return true
+	}
+	return false
 }
 
 // fill adds what answers say beside the declaration.
@@ -223,6 +227,11 @@ func (s *Service) read(r *http.Request, kind, tenant string, p ledger.Page) ([]o
 	case KindIdentityProvider:
 		found, err := l.IdentityProviders(ctx, tenant, p)
 		return convert(found, func(v ledger.IdentityProvider) object { return identityProviderOf(v) }), err
+	case KindWorkloadIssuer:
+		found, err := l.WorkloadIssuers(ctx, tenant, p)
+		return convert(found, func(v ledger.WorkloadIssuer) object { return workloadIssuerOf(v) }), err
+	case KindEnrolmentRule:
+		return s.rules(ctx, tenant, p)
 	case KindLoginClient:
 		found, err := l.LoginClients(ctx, tenant, p)
 		return convert(found, func(v ledger.LoginClient) object { return loginClientOf(v) }), err
@@ -378,6 +387,10 @@ func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref, be
 		return l.DeleteTemplate(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	case KindIdentityProvider:
 		return l.DeleteIdentityProvider(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
+	case KindWorkloadIssuer:
+		return l.DeleteWorkloadIssuer(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
+	case KindEnrolmentRule:
+		return l.DeleteEnrolmentRule(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	case KindLoginClient:
 		return l.DeleteLoginClient(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	default:

@@ -66,6 +66,7 @@ func (s *Service) tenantRoutes(r chi.Router) {
 		"/principals": KindPrincipal, "/agent-types": KindAgentType, "/connectors": KindConnector,
 		"/templates": KindTemplate, "/agents": KindAgent,
 		"/identity-providers": KindIdentityProvider, "/login-clients": KindLoginClient,
+		"/workload-issuers": KindWorkloadIssuer, "/enrolment-rules": KindEnrolmentRule,
 	} {
 		r.Get(tenant+path, s.handle(s.listObjects(kind)))
 		r.Get(tenant+path+"/{name}", s.handle(s.getObject(kind)))
@@ -89,6 +90,7 @@ func (s *Service) tenantRoutes(r chi.Router) {
 	r.Get(tenant+"/connectors/{name}/secrets", s.handle(s.listSecrets))
 	r.Post(tenant+"/connectors/{name}/secrets", s.handle(s.addSecret))
 	r.Delete(tenant+"/connectors/{name}/secrets/{id}", s.handle(s.deleteSecret))
+	r.Post(tenant+"/federation/test", s.handle(s.testFederation))
 	r.Get(tenant+"/grants", s.handle(s.listGrants))
 	r.Post(tenant+"/grants", s.handle(s.postGrant))
 	r.Delete(tenant+"/grants", s.handle(s.deleteGrant))

@@ -21,12 +21,14 @@ const (
 
 	KindIdentityProvider = ledger.TypeIdentityProvider
 	KindLoginClient      = ledger.TypeLoginClient
+	KindWorkloadIssuer   = ledger.TypeWorkloadIssuer
+	KindEnrolmentRule    = ledger.TypeEnrolmentRule
 )
 
 // order is the place of a kind in a set that is applied.
 var order = map[string]int{
 	KindTenant: 1, KindPrincipal: 2, KindConnector: 3, KindAgentType: 4, KindTemplate: 5, KindGrant: 6, KindAgent: 7,
-	KindIdentityProvider: 8, KindLoginClient: 9,
+	KindIdentityProvider: 8, KindLoginClient: 9, KindWorkloadIssuer: 10, KindEnrolmentRule: 11,
 }
 
 // Header names an object. Tenant is empty for a tenant, Name for a grant.
@@ -167,6 +169,10 @@ func newObject(kind string) object {
 		return &IdentityProvider{}
 	case KindLoginClient:
 		return &LoginClient{}
+	case KindWorkloadIssuer:
+		return &WorkloadIssuer{}
+	case KindEnrolmentRule:
+		return &EnrolmentRule{}
 	default:
 		return nil
 	}

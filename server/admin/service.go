@@ -21,7 +21,7 @@ import (
 	"github.com/agentid-dev/agentid/server/signer"
 )
 
-// Config configures New. All but Draining, Logger and Now are required.
+// Config configures New. All but Workloads, Draining, Logger and Now are required.
 type Config struct {
 	Ledger  *ledger.Ledger
 	Graph   Graph
@@ -33,6 +33,8 @@ type Config struct {
 	// Agents carries agents through their lives: server.Broker's, so that there is one.
 	Agents *agents.Service
 	Kinds  map[string]*connectors.Kind
+	// Workloads judges workload issuers; nil: none are taken.
+	Workloads Workloads
 	// Refusals writes refused calls to the audit log.
 	Refusals Refusals
 	// Draining is closed when the server goes down: streams end. It may be nil.

@@ -147,6 +147,7 @@ func gatewayListener(g *gateway.Gateway, cfg config.Gateway, addr string, listen
 	}
 	if secure != nil {
 		secure.NextProtos = []string{"http/1.1"}
+		secure.ClientAuth = tls.RequestClientCert // a token may be bound to one
 		l = tls.NewListener(l, secure)
 	}
 	return g.Listener(l), nil
@@ -243,7 +244,11 @@ func tlsConfig(section string, c config.TLS) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", section, err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	out := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if c.ClientCertificates { // whose it is, is decided by whoever trusts its issuer
+		out.ClientAuth = tls.RequestClientCert
+	}
+	return out, nil
 }
 
 // BrokerAddr is where the broker listens.
