@@ -76,6 +76,7 @@ type Request struct {
 	// more bound on everything. Nil: the agent asks with its own key alone.
 	Subject   *capability.Claims
 	RequestID string
+	Notes     map[string]string // for the audit log: who vouches for the agent
 }
 
 // Grant is a token that has been recorded.

@@ -243,6 +243,7 @@ func About(req Request) auditlog.Record {
 		Principal: req.Agent.Principal.String(), Agent: req.Agent.Ref.String(), AgentType: req.Agent.Type.String(),
 	}
 	rec.Notes = map[string]string{}
+	maps.Copy(rec.Notes, req.Notes)
 	if req.Subject != nil {
 		rec.Notes["subject_token"] = req.Subject.ID
 	}

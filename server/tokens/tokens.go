@@ -13,7 +13,6 @@ package tokens
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"time"
 
@@ -250,7 +249,6 @@ func (e *Endpoint) refused(ctx context.Context, x pending, err error) {
 		return
 	}
 	about = issue.About(x.request)
-	maps.Copy(about.Notes, x.admission.Notes())
 	switch agentid.ReasonOf(err) {
 	case httperr.UseDPoPNonce, "assertion_replayed":
 		e.cfg.Trail.Write(ctx, trail.Challenged, about, err)

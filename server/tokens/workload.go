@@ -155,7 +155,7 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, x *pending, c c
 	}
 	x.client.Assertion = admission.Assertion(thumbprint)
 	x.request = issue.Request{
-		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx),
+		Issuer: x.issuer, Agent: x.client.Agent, Assertion: x.client.Assertion, RequestID: httpx.RequestID(ctx), Notes: admission.Notes(),
 		Thumbprint: bound.JKT, Certificate: bound.X5T,
 	}
 	return nil
