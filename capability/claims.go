@@ -65,6 +65,9 @@ type Context struct {
 	OwnAuthority  bool           `json:"own_authority,omitempty"`
 	// Chain is the jti of the tokens that this one was made from, the nearest first.
 	Chain []string `json:"chain,omitempty"`
+	// Delegation is the id of the standing delegation that the token is under, "" for none.
+	// It is the last of the chain: nobody's token, and taken back as one.
+	Delegation string `json:"delegation,omitempty"`
 	// Counters are, by the digest of a counted capability of this token, the counts of
 	// the capabilities that it was made from: a use of it is a use of those too.
 	Counters map[string][]Counter `json:"counters,omitempty"`
@@ -215,8 +218,15 @@ func (c Claims) validateParties() error {
 	if t := c.Context.AgentType; t.Type() != agentid.TypeAgentType || t.Tenant() != tenant {
 		return agentid.Invalidf("context.agent_type", "is not an agent type of the tenant")
 	}
-	// Each token of the chain was held by another ancestor.
-	if len(c.Context.Chain) >= len(lineage) {
+	// Each token of the chain was held by another ancestor; a delegation was held by none.
+	held := c.Context.Chain
+	if d := c.Context.Delegation; d != "" {
+		if len(held) == 0 || held[len(held)-1] != d {
+			return agentid.Invalidf("context.delegation", "is not the last of the chain")
+		}
+		held = held[:len(held)-1]
+	}
+	if len(held) >= len(lineage) {
 		return agentid.Invalidf("context.chain", "is longer than the line of ancestors")
 	}
 	for i, jti := range c.Context.Chain {

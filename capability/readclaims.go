@@ -177,6 +177,10 @@ func (r *claimReader) context(v strictjson.Value) {
 			for _, item := range r.list(m, MaxChain) {
 				c.Chain = append(c.Chain, r.text(item))
 			}
+		case "delegation":
+			if c.Delegation = r.text(m); c.Delegation == "" {
+				r.failf(m.Name, "is empty")
+			}
 		case "counters":
 			c.Counters = r.counters(m)
 		default:

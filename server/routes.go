@@ -59,6 +59,7 @@ func (b *Broker) Handler(mounts ...Mount) (chi.Router, error) {
 		b.lifecycle.Routes(r, prefix)
 	}
 	b.login.Routes(r)
+	b.delegations.Routes(r)
 	r.Get("/healthz", b.problem(Healthz))
 	r.Get("/readyz", b.problem(Readyz(b.cfg.Checks)))
 	r.Get("/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {

@@ -25,6 +25,7 @@ import (
 	"github.com/agentid-dev/agentid/server/agentrate"
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/clientauth"
+	"github.com/agentid-dev/agentid/server/delegation"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/enrol"
 	"github.com/agentid-dev/agentid/server/exchange"
@@ -78,11 +79,13 @@ type Broker struct {
 	providers *principals.Providers
 	people    *principals.Service
 	login     *login.Service
-	enrol     *enrol.Service
-	documents *discovery.Documents
-	tokens    *tokens.Endpoint
-	introspec *introspection.Endpoint
-	revoke    *revocation.Endpoint
+
+	enrol       *enrol.Service
+	delegations *delegation.Service
+	documents   *discovery.Documents
+	tokens      *tokens.Endpoint
+	introspec   *introspection.Endpoint
+	revoke      *revocation.Endpoint
 }
 
 // New puts a broker together. It reads signing keys and connectors from the ledger, and
@@ -196,6 +199,9 @@ func (b *Broker) newEndpoints() error {
 	if err != nil {
 		return err
 	}
+	if err := b.newDelegations(mint); err != nil {
+		return err
+	}
 	guard, err := dpop.NewGuard(dpop.GuardConfig{Now: cfg.Now})
 	if err != nil {
 		return err
@@ -209,7 +215,7 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	if b.tokens, err = tokens.New(tokens.Config{
-		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, People: b.login, Workloads: b.enrol, Guard: guard, Trail: b.refusals,
+		Issuers: b.issuers, Clients: clients, Mint: mint, Subjects: subjects, People: b.login, Delegations: b.delegations, Workloads: b.enrol, Guard: guard, Trail: b.refusals,
 		PerMinute: cfg.TokensPerMin, Burst: cfg.TokensBurst, Now: cfg.Now,
 	}); err != nil {
 		return err

@@ -386,6 +386,9 @@ func (s *Service) deleteRow(ctx context.Context, kind string, id agentid.Ref, be
 	case KindTemplate:
 		return l.DeleteTemplate(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	case KindIdentityProvider:
+		if err := s.forget(ctx, id); err != nil {
+			return err
+		}
 		return l.DeleteIdentityProvider(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error
 	case KindWorkloadIssuer:
 		return l.DeleteWorkloadIssuer(ctx, id.Tenant(), id.Name(), record) //nolint:wrapcheck // an agentid.Error

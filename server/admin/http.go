@@ -84,6 +84,7 @@ func (s *Service) tenantRoutes(r chi.Router) {
 	r.Put(tenant+"/agents/{name}/ceiling", s.handle(s.putCeiling))
 	r.Get(tenant+"/agents/{name}/lineage", s.handle(s.getLineage))
 	r.Get(tenant+"/agents/{name}/tree", s.handle(s.getTree(KindAgent)))
+	r.Post(tenant+"/principals/{name}/sync", s.handle(s.postSync))
 	r.Get(tenant+"/principals/{name}/tree", s.handle(s.getTree(KindPrincipal)))
 	r.Put(tenant+"/connectors/{name}/credential", s.handle(s.putCredential))
 	r.Delete(tenant+"/connectors/{name}/credential", s.handle(s.deleteCredential))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -239,4 +240,45 @@ func (s *Service) holdsSecret(ctx context.Context, p *IdentityProvider) (bool, e
 		return false, err //nolint:wrapcheck // an agentid.Error
 	}
 	return subtle.ConstantTimeCompare([]byte(have.Reveal()), []byte(p.ClientSecret)) == 1, nil
+}
+
+var errNoPeople = agentid.Errorf(agentid.KindConflict, "people_unavailable", "this broker takes no people in")
+
+// forget takes away what a provider's groups gave.
+func (s *Service) forget(ctx context.Context, id agentid.Ref) error {
+	provider, err := s.cfg.Ledger.IdentityProvider(ctx, id.Tenant(), id.Name())
+	if err != nil {
+		return err //nolint:wrapcheck // an agentid.Error
+	}
+	if s.cfg.People == nil {
+		return errNoPeople
+	}
+	return s.cfg.People.Forget(ctx, provider) //nolint:wrapcheck // an agentid.Error
+}
+
+// postSync brings what a principal's groups give into place: as its identity provider says
+// now, or as the body does.
+func (s *Service) postSync(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Groups *[]string `json:"groups"`
+	}
+	if err := body(w, r, &in); err != nil {
+		return err
+	}
+	id, err := ref(r, KindPrincipal)
+	if err != nil {
+		return err
+	}
+	if s.cfg.People == nil {
+		return errNoPeople
+	}
+	var given []string
+	if in.Groups != nil {
+		given = append([]string{}, *in.Groups...)
+	}
+	change, err := s.cfg.People.Sync(r.Context(), id, given, administrator(r.Context()))
+	if err != nil {
+		return err //nolint:wrapcheck // an agentid.Error
+	}
+	return answer(w, http.StatusOK, change)
 }

@@ -17,11 +17,12 @@ import (
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/principals"
 	"github.com/agentid-dev/agentid/server/revocation"
 	"github.com/agentid-dev/agentid/server/signer"
 )
 
-// Config configures New. All but Workloads, Draining, Logger and Now are required.
+// Config configures New. All but Workloads, People, Draining, Logger and Now are required.
 type Config struct {
 	Ledger  *ledger.Ledger
 	Graph   Graph
@@ -35,6 +36,8 @@ type Config struct {
 	Kinds  map[string]*connectors.Kind
 	// Workloads judges workload issuers; nil: none are taken.
 	Workloads Workloads
+	// People are the principals that came by identity providers; nil: there are none.
+	People People
 	// Refusals writes refused calls to the audit log.
 	Refusals Refusals
 	// Draining is closed when the server goes down: streams end. It may be nil.
@@ -56,6 +59,14 @@ type Fleet interface {
 	// Reload reads the settings again. An error means that gateways keep the old ones:
 	// the change is made, but not acknowledged.
 	Reload(ctx context.Context) error
+}
+
+// People is principals.Service.
+type People interface {
+	// Sync brings what groups give into place; given nil: as the identity provider says.
+	Sync(ctx context.Context, principal agentid.Ref, given []string, administrator string) (principals.Change, error)
+	// Forget takes away what a provider's groups gave, before the provider is deleted.
+	Forget(ctx context.Context, provider ledger.IdentityProvider) error
 }
 
 // Refusals is trail.Trail.

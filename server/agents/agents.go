@@ -68,11 +68,16 @@ type Actor struct {
 	// the zero Assertion was consumed before.
 	Agent     agentid.Ref
 	Assertion ledger.Assertion
+	// Principal launches an agent for itself, or ends one.
+	Principal agentid.Ref
 }
 
 func (a Actor) name() string {
-	if !a.Agent.IsZero() {
+	switch {
+	case !a.Agent.IsZero():
 		return a.Agent.String()
+	case !a.Principal.IsZero():
+		return a.Principal.String()
 	}
 	return a.Administrator
 }
@@ -94,8 +99,8 @@ func (s *Service) record(ctx context.Context, by Actor, operation string, about 
 	if by.Administrator != "" {
 		r.Notes["administrator"] = by.Administrator
 	}
-	if !by.Agent.IsZero() {
-		r.Notes["by"] = by.Agent.String()
+	if !by.Agent.IsZero() || !by.Principal.IsZero() {
+		r.Notes["by"] = by.name()
 	}
 	if !about.Parent.IsZero() {
 		r.Notes["parent"], r.Notes["child_kind"] = about.Parent.String(), about.Kind.String()

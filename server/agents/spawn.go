@@ -200,7 +200,7 @@ func (s *Service) row(ctx context.Context, by Actor, spec Spec) (ledger.Agent, e
 	if !spec.Parent.IsZero() {
 		subject = spec.Parent
 	}
-	if !by.Agent.IsZero() || spec.Proof != "" {
+	if !by.Agent.IsZero() || !by.Principal.IsZero() || spec.Proof != "" {
 		if err := keyproof.Verify(spec.Proof, key, keyproof.Claims{Issuer: spec.Issuer, Subject: subject}, s.cfg.Now()); err != nil {
 			return row, err
 		}

@@ -74,7 +74,10 @@ type Request struct {
 	Assertion   ledger.Assertion // consumed in the transaction that records the token
 	// Subject is the verified and live token that this one is made from (RFC 8693): one
 	// more bound on everything. Nil: the agent asks with its own key alone.
-	Subject   *capability.Claims
+	Subject *capability.Claims
+	// Delegated is the person who has the agent act for them now, or the standing delegation
+	// that it acts under. Nil: neither.
+	Delegated *Delegated
 	RequestID string
 	Notes     map[string]string // for the audit log: who vouches for the agent
 }
@@ -155,8 +158,11 @@ func (m *Mint) Issue(ctx context.Context, req Request) (Grant, error) {
 	if err := checkAgent(req.Agent, m.cfg.Now()); err != nil {
 		return Grant{}, err
 	}
-	req, err := req.below()
+	req, err := req.delegated()
 	if err != nil {
+		return Grant{}, err
+	}
+	if req, err = req.below(); err != nil {
 		return Grant{}, err
 	}
 	wanted, err := m.expand(ctx, req)

@@ -44,7 +44,7 @@ func (m *Mint) decide(ctx context.Context, req Request, t target, capabilities [
 	if err != nil {
 		return decided{}, err
 	}
-	if s := req.Subject; s != nil && s.Context.Epoch >= epoch {
+	if s := req.Subject; s != nil && !req.standing() && s.Context.Epoch >= epoch {
 		d.zookie = s.Context.Zookie // decided at the floor or after it
 	}
 	lineage := make([]policy.Member, len(a.Lineage))
@@ -154,7 +154,7 @@ func (m *Mint) claims(req Request, t target, g granted, d decided, now time.Time
 			Tenant: req.Agent.Ref.Tenant(), AgentType: req.Agent.Type, Principal: req.Agent.Principal,
 			Zookie: d.zookie, Epoch: d.epoch, Incarnation: d.incarnation, PolicyVersion: m.cfg.PolicyVersion(),
 			LineageDigest: capability.LineageDigest(lineage), Attenuated: attenuated, OwnAuthority: req.Agent.OwnAuthority,
-			Chain: req.chain(), Counters: g.counters,
+			Chain: req.chain(), Delegation: req.delegation(), Counters: g.counters,
 		},
 	}, nil
 }
@@ -182,7 +182,10 @@ func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 		expiry = end
 	}
 	if req.Subject != nil && req.Subject.Expiry.Before(expiry) {
-		expiry = req.Subject.Expiry
+		expiry = req.Subject.Expiry.Truncate(time.Second)
+	}
+	if d := req.Delegated; d != nil && d.Expires.Before(expiry) {
+		expiry = d.Expires.Truncate(time.Second)
 	}
 	if !now.Before(expiry) {
 		return time.Time{}, agentid.Errorf(agentid.KindForbidden, "agent_expired", "the agent, or the token that this is made from, expires before a token could be used")
@@ -246,6 +249,9 @@ func About(req Request) auditlog.Record {
 	maps.Copy(rec.Notes, req.Notes)
 	if req.Subject != nil {
 		rec.Notes["subject_token"] = req.Subject.ID
+	}
+	if req.Delegated != nil {
+		maps.Copy(rec.Notes, req.Delegated.Notes)
 	}
 	for _, member := range req.Agent.Lineage {
 		rec.Lineage = append(rec.Lineage, member.Agent.String())

@@ -20,15 +20,17 @@ func (r Request) below() (Request, error) {
 	if s == nil {
 		return r, nil
 	}
-	if err := r.isChild(); err != nil {
-		return r, err
+	if !r.standing() {
+		if err := r.isChild(); err != nil {
+			return r, err
+		}
+		r.Agent.Lineage = slices.Clone(r.Agent.Lineage)
+		for i := range r.Agent.Lineage[1:] {
+			member := &r.Agent.Lineage[1+i]
+			member.Attenuated = member.Attenuated || i == 0 || slices.Contains(s.Context.Attenuated, member.Agent)
+		}
+		r.Agent.OwnAuthority = r.Agent.OwnAuthority && s.Context.OwnAuthority
 	}
-	r.Agent.Lineage = slices.Clone(r.Agent.Lineage)
-	for i := range r.Agent.Lineage[1:] {
-		member := &r.Agent.Lineage[1+i]
-		member.Attenuated = member.Attenuated || i == 0 || slices.Contains(s.Context.Attenuated, member.Agent)
-	}
-	r.Agent.OwnAuthority = r.Agent.OwnAuthority && s.Context.OwnAuthority
 	switch r.Resource {
 	case "", s.Audience:
 		r.Resource = s.Audience

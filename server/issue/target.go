@@ -153,6 +153,9 @@ func (t target) narrow(req Request, asked []capability.Capability) ([]capability
 	if err != nil {
 		return nil, err
 	}
+	if asked, err = t.withinAssertion(req, asked); err != nil {
+		return nil, err
+	}
 	for i, member := range req.Agent.Lineage {
 		if i > 0 && !member.Attenuated {
 			continue

@@ -138,7 +138,7 @@ func (l *Ledger) RevokeDelegation(ctx context.Context, ref agentid.Ref, records 
 // AgentUnder records that an agent lives by a delegation, before it is made.
 func (l *Ledger) AgentUnder(ctx context.Context, agent, delegation agentid.Ref) error {
 	return l.write(ctx, nil, func(ctx context.Context, tx *sqlitedb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO delegation_agents (agent, delegation) VALUES (?,?) ON CONFLICT (agent) DO NOTHING`, agent.String(), delegation.String())
+		_, err := tx.Exec(ctx, `INSERT INTO delegation_agents (agent, delegation) VALUES (?,?) ON CONFLICT DO NOTHING`, agent.String(), delegation.String())
 		return err
 	})
 }

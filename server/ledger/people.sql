@@ -56,6 +56,6 @@ CREATE TABLE delegations (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delegations_principal ON delegations (principal, id);
 CREATE TABLE delegation_agents (
-    agent TEXT PRIMARY KEY, delegation TEXT NOT NULL
+    agent TEXT NOT NULL, delegation TEXT NOT NULL, PRIMARY KEY (agent, delegation)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delegation_agents_of ON delegation_agents (delegation);

@@ -72,11 +72,12 @@ func scope(form httpx.Form) ([]string, error) {
 	return out, nil
 }
 
-// details may be left out of an exchange, where all that the subject token has is then
-// asked for, and where the rule that admitted a workload names them.
+// details may be left out where the token is made from another, or under a standing
+// delegation, all of which is then asked for, and where the rule that admitted a workload
+// names them.
 func details(form httpx.Form, x *pending) (capability.Request, error) {
 	text := form.Get("authorization_details")
-	if text == "" && x.request.Subject != nil {
+	if text == "" && (x.request.Subject != nil || x.request.Delegated != nil && x.request.Delegated.Standing != nil) {
 		return capability.Request{}, nil
 	}
 	if text == "" {

@@ -25,6 +25,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/server/agentrate"
 	"github.com/agentid-dev/agentid/server/clientauth"
+	"github.com/agentid-dev/agentid/server/delegation"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/enrol"
 	"github.com/agentid-dev/agentid/server/exchange"
@@ -60,17 +61,19 @@ type People interface {
 
 // Config configures New. Everything without a default is required.
 type Config struct {
-	Issuers   discovery.Issuers
-	Clients   Clients
-	Mint      Minter
-	Subjects  Subjects
-	People    People
-	Workloads Workloads
-	Guard     *dpop.Guard // nonces and proofs seen, of this process
-	Trail     *trail.Trail
-	PerMinute int              // token requests per agent; default: agentrate.DefaultPerMinute
-	Burst     int              // default: agentrate.DefaultBurst
-	Now       func() time.Time // default: time.Now
+	Issuers  discovery.Issuers
+	Clients  Clients
+	Mint     Minter
+	Subjects Subjects
+	People   People
+	// Delegations reads the people that requests name.
+	Delegations Delegations
+	Workloads   Workloads
+	Guard       *dpop.Guard // nonces and proofs seen, of this process
+	Trail       *trail.Trail
+	PerMinute   int              // token requests per agent; default: agentrate.DefaultPerMinute
+	Burst       int              // default: agentrate.DefaultBurst
+	Now         func() time.Time // default: time.Now
 }
 
 // Endpoint is the token endpoint of the root issuer and of every tenant.
@@ -81,8 +84,8 @@ type Endpoint struct {
 
 // New checks cfg.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.People == nil || cfg.Workloads == nil || cfg.Guard == nil || cfg.Trail == nil {
-		return nil, errors.New("tokens: issuers, clients, mint, subjects, people, workloads, guard and trail are required")
+	if cfg.Issuers.Root() == "" || cfg.Clients == nil || cfg.Mint == nil || cfg.Subjects == nil || cfg.People == nil || cfg.Delegations == nil || cfg.Workloads == nil || cfg.Guard == nil || cfg.Trail == nil {
+		return nil, errors.New("tokens: issuers, clients, mint, subjects, people, delegations, workloads, guard and trail are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -114,6 +117,8 @@ type pending struct {
 	// admission is of a workload that was admitted; cause is why one was not, for the log.
 	admission enrol.Admission
 	cause     error
+
+	delegator delegation.Delegator // the person that the request names
 }
 
 // Token handles one request. Every refusal is in the audit log before it is answered;
@@ -171,7 +176,10 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending, form 
 	if err != nil {
 		return issue.Grant{}, err
 	}
-	if x.grant == discovery.GrantTokenExchange && !x.admission.IsGrant() {
+	if err = e.delegate(ctx, x, form); err != nil {
+		return issue.Grant{}, err
+	}
+	if x.grant == discovery.GrantTokenExchange && x.delegator.IsZero() && !x.admission.IsGrant() {
 		subject, err := e.cfg.Subjects.Accept(ctx, x.client.Agent, form)
 		if err != nil {
 			return issue.Grant{}, err

@@ -257,7 +257,8 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 	var err error
 	p.admin, err = admin.New(admin.Config{
 		Ledger: p.ledger, Graph: p.engine.Permissions(), Schema: p.engine.Schema(), Signer: p.broker.Signer(),
-		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Hub: p.hub.Load(), Agents: p.broker.Agents(), Workloads: p.broker.Workloads(), Kinds: connectors.Builtin(), Refusals: p.broker.Refusals(),
+		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Hub: p.hub.Load(), Agents: p.broker.Agents(), Workloads: p.broker.Workloads(),
+		People: p.broker.Principals(), Kinds: connectors.Builtin(), Refusals: p.broker.Refusals(),
 		Draining: p.draining, Logger: p.component("admin"), Now: p.opts.Now,
 	})
 	if err != nil {
