@@ -273,6 +273,32 @@ func (s *Service) authorize(ctx context.Context, d Delegator, agent issue.Agent,
 	return out, nil
 }
 
+// Admits says whether a person's delegation may start an agent of a type that is not there
+// yet: a workload that acts for whoever delegates to it.
+func (s *Service) Admits(ctx context.Context, d Delegator, typ agentid.Ref) error {
+	if d.standing != nil && d.standing.Type != typ {
+		return httperr.WithCode(agentid.Errorf(agentid.KindForbidden, "delegation_refused", "the delegation is for agents of another type"), httperr.InvalidGrant)
+	}
+	err := s.cfg.Principals.MayLaunch(ctx, typ, d.Principal)
+	if agentid.KindOf(err) == agentid.KindForbidden && err != nil {
+		return httperr.WithCode(err, httperr.InvalidGrant)
+	}
+	return err
+}
+
+// Under records that an agent which is about to be made lives by the standing delegation.
+// One that is there already does not: it was made otherwise.
+func (s *Service) Under(ctx context.Context, d Delegator, agent agentid.Ref) error {
+	if d.standing == nil {
+		return nil
+	}
+	_, err := s.cfg.Ledger.Agent(ctx, agent)
+	if err != nil && agentid.KindOf(err) == agentid.KindNotFound {
+		return s.cfg.Ledger.AgentUnder(ctx, agent, d.standing.Ref)
+	}
+	return err
+}
+
 // stand makes a standing delegation what a token is made from.
 func (s *Service) stand(ctx context.Context, d ledger.Delegation, agent issue.Agent, out *issue.Delegated) error {
 	if d.Type != agent.Type {

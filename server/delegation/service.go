@@ -26,7 +26,7 @@ const MaxLife = 366 * 24 * time.Hour
 
 // Revoker is revocation.Revoker. An error means that the denial is not acknowledged.
 type Revoker interface {
-	Take(ctx context.Context, o revocation.Order) (revocation.Receipt, error)
+	Token(ctx context.Context, o revocation.Order) (revocation.Receipt, error)
 }
 
 // Resolver is issue.Mint: it reads what a delegation is to cover.

@@ -212,7 +212,7 @@ func (s *Service) revokeTokens(ctx context.Context, d ledger.Delegation) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.cfg.Revoker.Take(ctx, revocation.Order{
+	_, err = s.cfg.Revoker.Token(ctx, revocation.Order{
 		Token: ref, Agent: reader, Expires: d.Expires, Reason: "delegation taken back", Actor: d.Principal.String(),
 		Record: auditlog.Record{Request: httpx.RequestID(ctx), Principal: d.Principal.String(), AgentType: d.Type.String()},
 	})

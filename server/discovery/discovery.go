@@ -32,15 +32,14 @@ const (
 	GrantClientCredentials = "client_credentials"
 	// GrantTokenExchange is RFC 8693: a child, from its parent's token.
 	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // an identifier
-	// GrantJWTBearer is RFC 7523: an assertion by somebody else, of a person an ID-JAG.
-	GrantJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	// GrantAuthorizationCode is RFC 6749 section 4.1: a person, by a browser.
 	GrantAuthorizationCode = "authorization_code"
 	// GrantRefreshToken is RFC 6749 section 6: a person's session goes on.
 	GrantRefreshToken = "refresh_token"
 	// GrantDeviceCode is RFC 8628: a person, by a browser on another machine.
 	GrantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
-	// GrantJWTBearer is RFC 7523 section 2.1: a workload, with what its platform says of it.
+	// GrantJWTBearer is RFC 7523 section 2.1: a workload, with what its platform says of it,
+	// or an agent, with an identity assertion of its person (ID-JAG).
 	GrantJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
@@ -105,7 +104,6 @@ func New(cfg Config) (*Documents, error) {
 type Offers struct {
 	Login  bool // by a browser: authorization endpoint
 	Device bool // by a browser on another machine
-	IDJAG  bool // by an identity assertion of their provider
 }
 
 // People says what a tenant offers to people. An error is an outage.
@@ -184,9 +182,6 @@ func (m *metadata) offer(offers Offers) {
 	if offers.Device {
 		m.DeviceEndpoint = m.Issuer + PathDevice
 		m.GrantTypes = append(m.GrantTypes, GrantDeviceCode)
-	}
-	if offers.IDJAG {
-		m.GrantTypes = append(m.GrantTypes, GrantJWTBearer)
 	}
 	if offers.Login || offers.Device {
 		m.GrantTypes = append(m.GrantTypes, GrantRefreshToken)

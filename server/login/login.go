@@ -166,7 +166,6 @@ func (s *Service) Offers(ctx context.Context, tenant string) (discovery.Offers, 
 	for _, p := range all {
 		out.Login = out.Login || p.Allows(ledger.FlowLogin)
 		out.Device = out.Device || p.Allows(ledger.FlowDevice)
-		out.IDJAG = out.IDJAG || p.Allows(ledger.FlowIDJAG)
 	}
 	return out, err
 }

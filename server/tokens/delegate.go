@@ -17,11 +17,18 @@ type Delegations interface {
 	Read(ctx context.Context, issuer, tenant, grant string, form httpx.Form) (delegation.Delegator, error)
 	// Authorize says what that person has the agent do.
 	Authorize(ctx context.Context, d delegation.Delegator, agent issue.Agent, names ...string) (*issue.Delegated, error)
+	// Admits says whether they may start an agent of a type.
+	Admits(ctx context.Context, d delegation.Delegator, typ agentid.Ref) error
+	// Under records that an agent which is about to be made lives by what they delegated.
+	Under(ctx context.Context, d delegation.Delegator, agent agentid.Ref) error
 }
 
 // delegate finds the person that the request names, and what they have the agent do. An
 // assertion grant that names nobody is refused.
 func (e *Endpoint) delegate(ctx context.Context, x *pending, form httpx.Form) error {
+	if x.admission.IsGrant() {
+		return nil // it named the workload itself
+	}
 	tenant := x.client.Agent.Ref.Tenant()
 	if x.delegator.IsZero() {
 		var err error
@@ -36,6 +43,23 @@ func (e *Endpoint) delegate(ctx context.Context, x *pending, form httpx.Form) er
 		return nil
 	}
 	var err error
-	x.request.Delegated, err = e.cfg.Delegations.Authorize(ctx, x.delegator, x.client.Agent)
+	var names []string
+	if subject := x.admission.Identity.Subject; subject != "" {
+		names = append(names, subject)
+	}
+	x.request.Delegated, err = e.cfg.Delegations.Authorize(ctx, x.delegator, x.client.Agent, names...)
 	return err
+}
+
+// delegating is whom an admitted workload acts for: its rule's principal, or else the
+// person that the request names, who may start agents of that type. Zero: nobody.
+func (e *Endpoint) delegating(ctx context.Context, x *pending, form httpx.Form) (agentid.Ref, error) {
+	if !x.admission.Principal().IsZero() || x.admission.IsGrant() {
+		return x.admission.Principal(), nil
+	}
+	var err error
+	if x.delegator, err = e.cfg.Delegations.Read(ctx, x.issuer, x.admission.Issuer.Ref.Tenant(), x.grant, form); err != nil || x.delegator.IsZero() {
+		return agentid.Ref{}, err
+	}
+	return x.delegator.Principal, e.cfg.Delegations.Admits(ctx, x.delegator, x.admission.Rule.Type)
 }

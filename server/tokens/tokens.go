@@ -169,7 +169,7 @@ func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, x *pending, form 
 	ctx := r.Context()
 	var err error
 	if came, ok := e.workload(r, form, x); ok {
-		err = e.admit(w, r, x, came)
+		err = e.admit(w, r, x, came, form)
 	} else {
 		err = e.authenticate(w, r, x, form)
 	}

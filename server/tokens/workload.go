@@ -61,8 +61,8 @@ func (e *Endpoint) workload(r *http.Request, form httpx.Form, x *pending) (came,
 		if len(r.Header.Values("Authorization")) > 0 || form.Get("client_secret") != "" {
 			c.err = agentid.Errorf(agentid.KindInvalid, "credential_ambiguous", "more than one way of client authentication is used")
 		}
-		if x.grant == discovery.GrantJWTBearer || text == "" {
-			c.err = agentid.Invalidf("client_assertion", "is empty, or beside an assertion grant")
+		if text == "" {
+			c.err = agentid.Invalidf("client_assertion", "is empty")
 		}
 		return c, true
 	}
@@ -117,7 +117,7 @@ func certificates(r *http.Request) []*x509.Certificate {
 
 // admit verifies what a workload presents, finds the rule that admits it, has its key
 // proved, and enrols it as the agent that it is with that key.
-func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, x *pending, c came) error {
+func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, x *pending, c came, form httpx.Form) error {
 	ctx := r.Context()
 	if c.err != nil {
 		return c.err
@@ -141,12 +141,21 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request, x *pending, c c
 	if pinned := admission.Identity.Confirmation; pinned != "" && pinned != thumbprint {
 		return x.refuse(c.request.Use, federation.Refuse("confirmation_mismatch", "cnf.jkt", "the token is bound to another key", nil))
 	}
-	if ref, err := admission.Ref(thumbprint, admission.Principal()); err != nil {
-		return err
-	} else if err = e.limit.Take(ctx, ref); err != nil {
+	principal, err := e.delegating(ctx, x, form)
+	if err != nil {
 		return err
 	}
-	ref, err := e.cfg.Workloads.Enrol(ctx, admission, key, agentid.Ref{})
+	ref, err := admission.Ref(thumbprint, principal)
+	if err == nil {
+		err = e.limit.Take(ctx, ref)
+	}
+	if err == nil {
+		err = e.cfg.Delegations.Under(ctx, x.delegator, ref)
+	}
+	if err != nil {
+		return err
+	}
+	ref, err = e.cfg.Workloads.Enrol(ctx, admission, key, principal)
 	if err != nil {
 		return x.refuse(c.request.Use, err)
 	}
