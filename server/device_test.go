@@ -38,7 +38,7 @@ func decoded(t *testing.T, resp *http.Response) session {
 var formToken = regexp.MustCompile(`name="token" value="([^"]+)"`)
 
 // enter types a user code, and gives the page that follows.
-func (b *browser) enter(uri, code string, change ...func(*http.Request)) (int, string) {
+func (b *visitor) enter(uri, code string, change ...func(*http.Request)) (int, string) {
 	b.w.tb.Helper()
 	_, _, page := b.get(uri)
 	found := formToken.FindStringSubmatch(page)

@@ -157,7 +157,7 @@ func TestSubjectTokens(t *testing.T) {
 		}), "not_a_child", []string{"principal:acme/bob", "principal:acme/alice"}},
 		{"of another incarnation", child, w.forge(root, func(c *capability.Claims) { c.Context.Incarnation = "before" }), "subject_token_incarnation", nil},
 		{"of another broker", child, w.forge(root, func(c *capability.Claims) { c.Issuer = "https://id.example.com/acme" }), "subject_token_refused", nil},
-		{"of another tenant's issuer", child, w.forge(root, func(c *capability.Claims) { c.Issuer = w.base + "/rival" }), "subject_token_refused", nil},
+		{"of another tenant's issuer", child, w.forge(root, func(c *capability.Claims) { c.Issuer = w.base + "/rival" }), "subject_token_issuer", nil},
 		{"altered", child, root[:len(root)-6] + "AAAAAA", "subject_token_signature", nil},
 		{"an assertion", child, w.assertion(w.agent, w.base+"/acme"), "subject_token_type", nil},
 		{"noise", child, "abc", "subject_token_malformed", nil},

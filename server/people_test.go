@@ -142,27 +142,27 @@ func (p *provider) sign(typ string, more map[string]any) string {
 
 func (p *provider) idToken(more map[string]any) string { return p.sign("JWT", more) }
 
-// browser is a person at a browser that follows no redirect by itself.
-type browser struct {
+// visitor is a person at a browser that follows no redirect by itself.
+type visitor struct {
 	w *world
 	c *http.Client
 }
 
-func (w *world) browser() *browser {
-	return &browser{w: w, c: &http.Client{
+func (w *world) browser() *visitor {
+	return &visitor{w: w, c: &http.Client{
 		Jar: must(cookiejar.New(nil)), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
 // get opens a page, and gives its status, where it sends the browser, and its text.
-func (b *browser) get(target string) (int, string, string) {
+func (b *visitor) get(target string) (int, string, string) {
 	b.w.tb.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, target, nil)
 	require.NoError(b.w.tb, err)
 	return b.send(req)
 }
 
-func (b *browser) send(req *http.Request) (int, string, string) {
+func (b *visitor) send(req *http.Request) (int, string, string) {
 	b.w.tb.Helper()
 	resp, err := b.c.Do(req)
 	require.NoError(b.w.tb, err)
@@ -197,7 +197,7 @@ func (w *world) authorizeURL(pairs ...string) string {
 var startLink = regexp.MustCompile(`href="([^"]+/login/start[^"]+)"`)
 
 // toProvider goes from a page of choices to the provider, and gives what was sent there.
-func (b *browser) toProvider(page string) url.Values {
+func (b *visitor) toProvider(page string) url.Values {
 	b.w.tb.Helper()
 	found := startLink.FindStringSubmatch(page)
 	require.NotNil(b.w.tb, found, page)
@@ -224,7 +224,7 @@ func (p *provider) answerURL(asked url.Values, pairs ...string) string {
 }
 
 // code signs the person in and gives the parameters that the program gets.
-func (p *provider) code(b *browser, pairs ...string) url.Values {
+func (p *provider) code(b *visitor, pairs ...string) url.Values {
 	p.w.tb.Helper()
 	status, _, page := b.get(p.w.authorizeURL(pairs...))
 	require.Equal(p.w.tb, http.StatusOK, status, page)
