@@ -15,7 +15,10 @@ import (
 )
 
 func newBroker() *cobra.Command {
-	var path string
+	var (
+		path     string
+		restored bool
+	)
 	cmd := &cobra.Command{
 		Use: "broker", Short: "Run the broker alone, for gateways that run apart", Args: cobra.NoArgs,
 		Long: `Run the Identity Broker, SpiceDB and the ledger over one data folder, without a gateway.
@@ -29,12 +32,18 @@ Gateways ("agentid gateway") reach it over mutual TLS at fleet.listen and fleet.
 				return err
 			}
 			return runProcess(cmd, cfg.Log, func(ctx context.Context, logger *slog.Logger) (running, error) {
-				return process.Start(ctx, cfg, process.Options{Logger: logger, Version: version(), Now: failpoint.Now, Apart: true})
+				return process.Start(ctx, cfg, process.Options{Logger: logger, Version: version(), Now: failpoint.Now, Apart: true, Restored: restored})
 			})
 		},
 	}
 	configFlag(cmd, &path)
+	restoredFlag(cmd, &restored)
 	return cmd
+}
+
+// restoredFlag is for who puts data in place that does not show its age.
+func restoredFlag(cmd *cobra.Command, restored *bool) {
+	cmd.Flags().BoolVar(restored, "restored", false, "the data is from a backup: refuse tokens from before, freeze every agent until it is confirmed")
 }
 
 func newGateway() *cobra.Command {

@@ -11,7 +11,10 @@ import (
 )
 
 func newServe() *cobra.Command {
-	var path string
+	var (
+		path     string
+		restored bool
+	)
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the broker and the gateway in one process, with the embedded graph", Args: cobra.NoArgs,
 		Long: `Run the Identity Broker, the Resource Gateway, SpiceDB and the ledger in one process over
@@ -28,10 +31,11 @@ under way finish, new ones are refused.`,
 				return err
 			}
 			return runProcess(cmd, cfg.Log, func(ctx context.Context, logger *slog.Logger) (running, error) {
-				return process.Start(ctx, cfg, process.Options{Logger: logger, Version: version(), Now: failpoint.Now})
+				return process.Start(ctx, cfg, process.Options{Logger: logger, Version: version(), Now: failpoint.Now, Restored: restored})
 			})
 		},
 	}
 	configFlag(cmd, &path)
+	restoredFlag(cmd, &restored)
 	return cmd
 }

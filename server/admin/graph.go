@@ -10,10 +10,6 @@ import (
 	"github.com/agentid-dev/agentid/server/relations"
 )
 
-// Graph is the part of SpiceDB's client that administration needs. Every error means
-// that nothing is known of the call: it is made again, which is harmless.
-type Graph = relations.Client
-
 // edges are what an object stands for in the graph: those that must be there and those
 // that must not.
 type edges struct {

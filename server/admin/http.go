@@ -49,6 +49,7 @@ func (s *Service) Routes(r chi.Router) {
 	r.Get("/audit/tail", s.handle(s.tailAudit))
 	r.Get("/schema", s.handle(s.getSchema))
 	r.Post("/schema", s.handle(s.applySchema))
+	r.Post("/restored", s.handle(s.postRestored))
 	r.Get("/admins", s.handle(s.listAdmins))
 	r.Post("/admins", s.handle(s.addAdmin))
 	r.Post("/admins/rotate", s.handle(s.rotateAdmin))

@@ -31,6 +31,7 @@ type Config struct {
 	Revoker *revocation.Revoker // server.Broker's, so that there is one
 	Fleet   Fleet
 	Hub     Hub
+	Witness Witness // nil: a restore is not recognised by itself
 	// Agents carries agents through their lives: server.Broker's, so that there is one.
 	Agents *agents.Service
 	Kinds  map[string]*connectors.Kind
@@ -52,6 +53,8 @@ type Hub interface {
 	// Flush waits until every gateway acts on all that was published. An error means that
 	// this is not known: the change is made, but not acknowledged.
 	Flush(ctx context.Context) (hub.Outcome, error)
+	// Begin makes every gateway begin again with start.
+	Begin(start wire.State)
 }
 
 // Fleet is the gateways' view of settings.

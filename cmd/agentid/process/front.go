@@ -281,6 +281,9 @@ func (p *Process) Close(ctx context.Context) error {
 	if p.gateway != nil {
 		p.gateway.Close()
 	}
+	if p.mark != nil {
+		all = append(all, p.mark.Close())
+	}
 	if p.ledger != nil {
 		all = append(all, p.ledger.Close())
 	}

@@ -36,6 +36,7 @@ import (
 	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/internalapi"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/restore"
 )
 
 const (
@@ -53,6 +54,8 @@ type Options struct {
 	Listen func(network, addr string) (net.Listener, error)
 	// Apart: the gateways run in processes of their own; this one is the broker alone.
 	Apart bool
+	// Restored: the operator says that the data was put in place from a backup.
+	Restored bool
 }
 
 // Process is a running AgentID.
@@ -66,6 +69,8 @@ type Process struct {
 	ledger   *ledger.Ledger
 	decider  *policy.Decider
 	hub      atomic.Pointer[hub.Hub] // set once the ledger is open; the graph is written before
+	mark     *restore.Mark
+	behind   atomic.Bool // a gateway's evidence of a restore is being dealt with
 	broker   *server.Broker
 	admin    *admin.Service
 	gateway  *gateway.Gateway // nil in a broker alone
@@ -93,7 +98,7 @@ func Start(ctx context.Context, cfg config.Config, opts Options) (*Process, erro
 	if opts.Apart && !cfg.Fleet.Enabled() {
 		return nil, errors.New("fleet.listen: is required for a broker alone: gateways reach it there")
 	}
-	steps := []func(context.Context) error{p.openData, p.openGraph, p.openLedger, p.makeHub, p.makeBroker, p.makeAdmin, p.makeFleet}
+	steps := []func(context.Context) error{p.openData, p.openGraph, p.openLedger, p.checkRestored, p.makeHub, p.makeBroker, p.makeAdmin, p.makeFleet}
 	if !opts.Apart {
 		steps = append(steps, p.makeGateway)
 	}
@@ -167,7 +172,7 @@ func (p *Process) committed(c graphstore.Commit) {
 // makeHub begins with what the ledger knows and the graph as it is.
 func (p *Process) makeHub(ctx context.Context) error {
 	h, err := server.NewHub(ctx, p.ledger, hub.Config{
-		Lease: p.cfg.Fleet.Lease, Drift: p.cfg.Fleet.Drift, Remote: p.cfg.Fleet.Enabled(),
+		Lease: p.cfg.Fleet.Lease, Drift: p.cfg.Fleet.Drift, Remote: p.cfg.Fleet.Enabled(), Ahead: p.ahead,
 		Now: p.opts.Now, Metrics: p.registry, Logger: p.component("fleet"),
 	})
 	if err != nil {
@@ -209,7 +214,7 @@ func (p *Process) makeBroker(ctx context.Context) error {
 	var err error
 	p.broker, err = server.New(ctx, server.Config{
 		BaseURL: p.cfg.Broker.URL, Ledger: p.ledger, Audit: p.ledger, Permissions: p.engine.Permissions(), Decider: p.decider,
-		Hub: p.hub.Load(), Metrics: p.registry, Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
+		Hub: p.hub.Load(), Witness: p.mark, Metrics: p.registry, Kinds: connectors.Builtin(), PolicyVersion: schema.Version, TokenLifetime: p.cfg.Tokens.Lifetime,
 		TokensPerMin: p.cfg.Rates.MintPerMinute, TokensBurst: p.cfg.Rates.MintBurst,
 		Checks: p.checks(),
 		Logger: p.component("broker"), Now: p.opts.Now,
@@ -257,7 +262,7 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 	var err error
 	p.admin, err = admin.New(admin.Config{
 		Ledger: p.ledger, Graph: p.engine.Permissions(), Schema: p.engine.Schema(), Signer: p.broker.Signer(),
-		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Hub: p.hub.Load(), Agents: p.broker.Agents(), Workloads: p.broker.Workloads(),
+		Revoker: p.broker.Revoker(), Fleet: p.broker.Fleet(), Hub: p.hub.Load(), Witness: p.mark, Agents: p.broker.Agents(), Workloads: p.broker.Workloads(),
 		People: p.broker.Principals(), Kinds: connectors.Builtin(), Refusals: p.broker.Refusals(),
 		Draining: p.draining, Logger: p.component("admin"), Now: p.opts.Now,
 	})
@@ -265,6 +270,9 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 		return err //nolint:wrapcheck // begins with "admin"
 	}
 	if err := p.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := p.endRestore(ctx); err != nil {
 		return err
 	}
 	if err := p.admin.Replay(ctx); err != nil {
