@@ -43,6 +43,7 @@ func Workloads() []string {
 // The aims: least ratios of throughput and of requests per CPU second.
 const (
 	aimReads, mostCPUReads                               = 0.80, 1.25
+	aimOPA, aimOpenFGA                                   = 4.0, 8.0
 	aimProven, aimFresh, aimEffects, aimMints, aimIntros = 0.45, 0.45, 0.25, 0.40, 0.60
 )
 
@@ -96,6 +97,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		}
 		out.Cells = append(out.Cells, cells...)
 	}
+	out.Versus = versus(out.Cells)
 	out.Faults = append(out.Faults, judge(out.Cells)...)
 	return out, nil
 }
@@ -190,6 +192,25 @@ func (f *field) remembered(ctx context.Context, n int) ([][]byte, error) {
 		}
 	}
 	return f.ours.introspections(f.bareAddr, "/bare/introspect")(ctx, n)
+}
+
+// versus holds AgentID's requests per CPU second against each peer's, round by round.
+func versus(cells []Cell) []Versus {
+	aims := map[string]float64{StackOPA: aimOPA, StackOpenFGA: aimOpenFGA}
+	var out []Versus
+	for _, our := range cells {
+		if our.Stack != StackOurs {
+			continue
+		}
+		for _, peer := range cells {
+			if peer.Workload == our.Workload && slices.Contains(Peers(), peer.Stack) {
+				out = append(out, Versus{our.Workload, our.Stack, peer.Stack, ratios(our.Rounds, peer.Rounds, func(r Round) float64 {
+					return float64(r.Requests) / max(r.Stack, 1e-9)
+				}), aims[peer.Stack]})
+			}
+		}
+	}
+	return out
 }
 
 // judge lists what makes the run worthless. Cells that miss their aim are no faults: they

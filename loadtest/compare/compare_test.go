@@ -76,3 +76,17 @@ func TestConfigsThatAreRefused(t *testing.T) {
 	_, err = bringUp(t.Context(), Config{Workloads: []string{"writes"}}, nil, nil)
 	require.ErrorContains(t, err, `workload "writes"`)
 }
+
+func TestPeersAreHeldAgainstUsRoundByRound(t *testing.T) {
+	cell := func(stack string, cpu ...float64) Cell {
+		c := Cell{Workload: LoadReads, Stack: stack}
+		for _, s := range cpu {
+			c.Rounds = append(c.Rounds, Round{Requests: 100, Stack: s})
+		}
+		return c
+	}
+	got := versus([]Cell{cell(StackBare, 1, 1), cell(StackOurs, 1, 10), cell(StackOPA, 5, 50), cell(StackSpiceDB, 0.5, 5)})
+	require.Equal(t, []Versus{
+		{LoadReads, StackOurs, StackOPA, Spread{5, 5, 5}, aimOPA}, {LoadReads, StackOurs, StackSpiceDB, Spread{0.5, 0.5, 0.5}, 0},
+	}, got)
+}

@@ -16,6 +16,7 @@ type Result struct {
 	Slice   float64       `json:"slice_seconds"`
 	Stacks  []Described   `json:"stacks"`
 	Cells   []Cell        `json:"cells"`
+	Versus  []Versus      `json:"versus"`
 	Faults  []string      `json:"faults"` // why the run failed; empty: it did not
 }
 
@@ -59,6 +60,15 @@ type Cell struct {
 	MostCPU       float64 `json:"most_cpu,omitempty"`
 	ClientShare   float64 `json:"client_share"` // of the CPU that was used in its slices
 	ServerPerThou float64 `json:"cpu_seconds_per_thousand"`
+}
+
+// Versus is one of our stacks against one that people assemble.
+type Versus struct {
+	Workload string  `json:"workload"`
+	Ours     string  `json:"ours"`
+	Peer     string  `json:"peer"`
+	Ratio    Spread  `json:"ratio"` // of requests per CPU second, ours over theirs
+	Aim      float64 `json:"aim,omitempty"`
 }
 
 // Round is one stack's two slices of one round.

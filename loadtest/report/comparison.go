@@ -19,6 +19,9 @@ func compareSection(r *compare.Result) section {
 	for _, w := range workloads(r) {
 		s.Figures = append(s.Figures, workload(w, r)...)
 	}
+	if len(r.Versus) > 0 {
+		s.Figures = append(s.Figures, against(r))
+	}
 	s.Tables = append(s.Tables, cells(r), stacks(r))
 	return s
 }
@@ -70,6 +73,21 @@ func workload(name string, r *compare.Result) []figure {
 		out = append(out, figure{Title: name + ": requests for one CPU second", Drawing: bars(per)})
 	}
 	return out
+}
+
+// against is what a CPU second is worth, ours over each peer's.
+func against(r *compare.Result) figure {
+	var rows []bar
+	for _, v := range r.Versus {
+		b := bar{name: "÷ " + v.Peer, value: v.Ratio.Median, low: v.Ratio.Min, high: v.Ratio.Max, aim: v.Aim, ours: true, label: fmt.Sprintf("%.2f×", v.Ratio.Median)}
+		if v.Aim > 0 {
+			b.label += fmt.Sprintf(" (aim %.0f)", v.Aim)
+			b.missed = v.Ratio.Median < v.Aim
+		}
+		rows = append(rows, b)
+	}
+	return figure{Title: "AgentID's requests for one CPU second, over each peer's", Drawing: bars(rows),
+		Note: "Above 1 AgentID is the cheaper one. nginx by itself enforces nothing."}
 }
 
 func isOurs(stack string) bool { return len(stack) >= 7 && stack[:7] == "AgentID" }

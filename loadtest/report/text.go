@@ -74,6 +74,22 @@ func compareText(w io.Writer, r *compare.Result) {
 		line(w, "%s\t%s\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s", c.Workload, c.Stack, c.PerSecond.Median, c.CPUMicros.Median,
 			ratio, spread, aim, cpu, ms(c.LatencyP50), ms(c.LatencyP99))
 	}
+	versusText(w, r)
+}
+
+func versusText(w io.Writer, r *compare.Result) {
+	if len(r.Versus) == 0 {
+		return
+	}
+	line(w, "")
+	line(w, "WORKLOAD\tREQUESTS PER CPU SECOND\tRATIO\tMIN–MAX\tAIM")
+	for _, v := range r.Versus {
+		aim := ""
+		if v.Aim > 0 {
+			aim = fmt.Sprintf("%.0f", v.Aim)
+		}
+		line(w, "%s\t%s ÷ %s\t%.2f\t%.2f–%.2f\t%s", v.Workload, v.Ours, v.Peer, v.Ratio.Median, v.Ratio.Min, v.Ratio.Max, aim)
+	}
 }
 
 // probes are the indexes of the probes, which are the same for each stack.
