@@ -21,6 +21,8 @@ type Log struct {
 	db  *sqlitedb.DB
 	now func() time.Time
 
+	journal *journal // nil: relaxed records are transactions of their own
+
 	mu   sync.Mutex
 	grew chan struct{} // closed at the next commit that appends
 }
@@ -28,6 +30,30 @@ type Log struct {
 // New is the log in db, whose tables exist.
 func New(db *sqlitedb.DB, now func() time.Time) *Log {
 	return &Log{db: db, now: now, grew: make(chan struct{})}
+}
+
+// OpenJournal makes relaxed appends cheap: see journal. It brings in what a crash left in
+// the files path-0 and path-1. Call it before the first use, and Close at the end.
+func (l *Log) OpenJournal(ctx context.Context, path string) error {
+	var err error
+	l.journal, err = openJournal(ctx, path, l.db, l.addSingles)
+	return err
+}
+
+// Flush waits until every record that was appended before it can be read.
+func (l *Log) Flush(ctx context.Context) error {
+	if l.journal == nil {
+		return nil
+	}
+	return l.journal.flush(ctx)
+}
+
+// Close brings in what is under way. The database is closed by its owner, afterwards.
+func (l *Log) Close() error {
+	if l.journal == nil {
+		return nil
+	}
+	return l.journal.close()
 }
 
 const (
@@ -82,6 +108,9 @@ func (l *Log) Append(ctx context.Context, durable bool, records ...Record) error
 	}
 	write := l.db.Write
 	if !durable {
+		if l.journal != nil && len(entries) == 1 && entries[0].record.Phase == Single {
+			return l.journal.append(ctx, entries[0])
+		}
 		write = l.db.WriteRelaxed
 	}
 	return write(ctx, func(tx *sqlitedb.Tx) error {

@@ -57,6 +57,7 @@ func (l *Log) Query(ctx context.Context, q Query) (Page, error) {
 	if q.Limit < 0 || q.Limit > MaxLimit || q.After < 0 {
 		return Page{}, agentid.Invalidf("limit", "want 1 to %d, and a position of 0 or more", MaxLimit)
 	}
+	_ = l.Flush(ctx) // what the disk does not take cannot be shown yet; what is there can
 	text, args := q.sql()
 	records, err := l.read(ctx, text, args...)
 	if err != nil {
@@ -130,6 +131,7 @@ func (l *Log) At(ctx context.Context, seq int64) (Record, error) {
 
 // Size is the number of records: the Seq of the last one.
 func (l *Log) Size(ctx context.Context) (int64, error) {
+	_ = l.Flush(ctx) // as in Query
 	var n sql.NullInt64
 	if err := l.db.Readers().QueryRowContext(ctx, `SELECT max(seq) FROM audit`).Scan(&n); err != nil {
 		return 0, unavailable(err)

@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		holds: newHolds(), changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := l.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("ledger: %w", err), l.log.Close(), db.Close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
@@ -101,6 +101,9 @@ func (l *Ledger) start(ctx context.Context) error {
 	if err := l.initialise(ctx); err != nil {
 		return err
 	}
+	if err := l.log.OpenJournal(ctx, l.cfg.Path+"-audit"); err != nil {
+		return err
+	}
 	return l.recoverEffects(ctx)
 }
 
@@ -108,7 +111,7 @@ func (l *Ledger) start(ctx context.Context) error {
 func (l *Ledger) Close() error {
 	l.stop()
 	<-l.stopped
-	if err := l.db.Close(); err != nil {
+	if err := errors.Join(l.log.Close(), l.db.Close()); err != nil {
 		return fmt.Errorf("ledger: close: %w", err)
 	}
 	return nil
