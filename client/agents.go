@@ -111,6 +111,12 @@ func (c *Client) child(req SpawnRequest) (*Client, error) {
 	return New(cfg)
 }
 
+// ProveKey proves that the private half of an agent's key is here, for a registration by a
+// person at an issuer.
+func ProveKey(key Key, issuer string, agent agentid.Ref) (string, error) {
+	return keyproof.Sign(key.signing(), keyproof.Claims{Issuer: issuer, Subject: agent}, time.Now()) //nolint:wrapcheck // an agentid.Error
+}
+
 // keyProof proves possession of a key that this agent brings in.
 func (c *Client) keyProof(key Key) (string, error) {
 	return keyproof.Sign(key.signing(), keyproof.Claims{Issuer: c.cfg.Issuer, Subject: c.cfg.Agent}, c.cfg.Now()) //nolint:wrapcheck // an agentid.Error

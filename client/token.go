@@ -116,6 +116,40 @@ func (c *Client) Exchange(ctx context.Context, parent Token, req TokenRequest) (
 	})
 }
 
+// Token types of what a person has an agent act by (RFC 8693 section 3).
+const (
+	PersonIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	PersonAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // an identifier
+)
+
+// OnBehalf gets a token by a token of the agent's own principal: an ID token or an access
+// token of their identity provider, or of their sign-in at the broker. It lives no longer
+// than that. Errors as Mint's.
+func (c *Client) OnBehalf(ctx context.Context, person agentid.Secret, tokenType string, req TokenRequest) (Token, error) {
+	if person.IsZero() {
+		return Token{}, agentid.Invalidf("subject_token", "there is no token of a person")
+	}
+	return c.issue(ctx, req, url.Values{
+		"grant_type":         {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"subject_token":      {person.Reveal()},
+		"subject_token_type": {tokenType},
+	})
+}
+
+// Under gets a token under a standing delegation of the agent's principal, by its id:
+// nobody is at the keyboard. An empty request asks for all that was delegated. Errors as
+// Mint's.
+func (c *Client) Under(ctx context.Context, delegation string, req TokenRequest) (Token, error) {
+	if delegation == "" {
+		return Token{}, agentid.Invalidf("subject_token", "there is no delegation")
+	}
+	return c.issue(ctx, req, url.Values{
+		"grant_type":         {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"subject_token":      {delegation},
+		"subject_token_type": {"urn:agentid:params:oauth:token-type:delegation"},
+	})
+}
+
 func (c *Client) issue(ctx context.Context, req TokenRequest, form url.Values) (Token, error) {
 	details, err := req.AuthorizationDetails()
 	if err != nil {

@@ -32,7 +32,7 @@ state that YAML files declare. Applying the same files again changes nothing. Ev
 judged before anything is written; what no file declares is left alone.
 
 A connector's credential is given by reference: "credential: env:STRIPE_KEY" or
-"credential: file:/path"; an agent's public key as a JWK, or "key: file:agent.pub".` + connectionHelp,
+"credential: file:/path", as is an identity provider's client_secret; an agent's public key as a JWK, or "key: file:agent.pub".` + connectionHelp,
 		Example: `  agentid apply -f acme.yaml --dry-run     # what would change, field by field
   agentid apply -f acme.yaml -f agents.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -110,6 +110,13 @@ func resolveReferences(d yamlfile.Document, raw json.RawMessage) (json.RawMessag
 		}
 		item["credential"] = secret
 	}
+	if text, ok := item["client_secret"].(string); ok && item["kind"] == admin.KindIdentityProvider {
+		secret, err := readReference(text)
+		if err != nil {
+			return nil, problem("client_secret", err)
+		}
+		item["client_secret"] = secret
+	}
 	if text, ok := item["key"].(string); ok && item["kind"] == admin.KindAgent {
 		ref, err := config.ParseReference(text)
 		if err != nil {
@@ -161,7 +168,7 @@ func sendApply(cmd *cobra.Command, api adminclient.Admin, docs []yamlfile.Docume
 			continue
 		}
 		p := docs[f.Document].Problem(f.Field, f.Message)
-		if f.Field == "credential" {
+		if f.Field == "credential" || f.Field == "client_secret" {
 			p.Source = ""
 		}
 		all.Problems = append(all.Problems, p)

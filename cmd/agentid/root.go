@@ -93,6 +93,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly.`,
 		newServe(), newBroker(), newGateway(), newFleet(), newDemo(), newProxy(), newRun(),
 		newToken(), newIntrospect(), newLineage(), newRevoke(),
 		newApply(), newTenant(), newPrincipal(), newAgentType(), newAgent(), newConnector(), newTemplate(), newGrant(), newFederation(),
+		newLogin(), newLogout(), newDelegation(), newIdentityProvider(), newLoginClient(),
 		newSchema(), newAudit(), newKeys(), newAdmin(), newConfig(), newLoadtest(), newVersion(),
 	)
 	for _, c := range root.Commands() {
