@@ -14,6 +14,12 @@ var acme string
 //go:embed lineage.yaml
 var lineage string
 
+//go:embed people.yaml
+var people string
+
+// People is people.yaml: an identity provider with what its groups give, beside Acme.
+func People() string { return people }
+
 // Lineage is lineage.yaml: a type of agent that spawns agents, beside Acme.
 func Lineage() string { return lineage }
 
