@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"time"
 
 	"github.com/agentid-dev/agentid"
 )
@@ -33,7 +34,16 @@ type Answer struct {
 	Verdict Verdict
 	Missing []string // the context fields that a conditional answer waits for
 	Err     error
+
+	// Expires is when the answer may change by time alone, at the earliest: Never when
+	// nothing that it came from expires, zero when that is not known.
+	Expires time.Time
+	// Fixed: no caveat was looked at, so that the answer is the same for any inputs.
+	Fixed bool
 }
+
+// Never is the Expires of an answer that time does not change.
+var Never = time.Unix(1<<40, 0)
 
 // Checker asks the graph. All checks of one call are answered at one revision, at least
 // as new as atLeast; the empty zookie asks for the newest that the graph has. It returns

@@ -8,30 +8,28 @@ import (
 )
 
 // outcome turns answers into the legs, or into the error of the first leg that says no.
-func (p *plan) outcome(found []Answer) ([]Leg, error) {
-	legs := make([]Leg, 0, 7)
-	pass := func(name, outcome string) { legs = append(legs, Leg{name, outcome}) }
-
+func (p *plan) outcome(found []Answer) (outcomes, error) {
+	var legs outcomes
 	if !all(found, p.tokens, VerdictNo) {
-		return nil, deny(ReasonTokenRevoked, "the token, or one that it was made from, is revoked")
+		return outcomes{}, deny(ReasonTokenRevoked, "the token, or one that it was made from, is revoked")
 	}
-	pass(LegRevoked, asked(len(p.tokens) > 0, OutcomeNo))
+	legs[legRevoked] = codeOf(asked(len(p.tokens) > 0, OutcomeNo))
 	if !all(found, p.alive, VerdictYes) {
-		return nil, deny(ReasonAgentNotLive, "the agent or one of its ancestors is not live")
+		return outcomes{}, deny(ReasonAgentNotLive, "the agent or one of its ancestors is not live")
 	}
-	pass(LegAlive, OutcomeYes)
+	legs[legAlive] = codeYes
 	if !p.hasOp {
-		for _, name := range []string{LegAgent, LegAncestor, LegPrincipal, LegBarred, LegAccount} {
-			pass(name, OutcomeNotAsked)
+		for leg := legAgent; leg < legCount; leg++ {
+			legs[leg] = codeNotAsked
 		}
 		return legs, nil
 	}
 	if !all(found, p.account, VerdictYes) {
-		return nil, deny(ReasonAccountInactive, "the connector's account is not active")
+		return outcomes{}, deny(ReasonAccountInactive, "the connector's account is not active")
 	}
 	barred := p.bar(found)
 	if barred == OutcomeYes {
-		return nil, deny(ReasonBarred, "the resource is barred for this operation")
+		return outcomes{}, deny(ReasonBarred, "the resource is barred for this operation")
 	}
 	w := &waiting{}
 	agent := w.grant(found, p.agent)
@@ -45,17 +43,14 @@ func (p *plan) outcome(found []Answer) ([]Leg, error) {
 	}
 	switch {
 	case agent == OutcomeNo || ancestor == OutcomeNo:
-		return nil, deny(ReasonPolicyDenied, "the tenant's policy does not grant this operation to the agent")
+		return outcomes{}, deny(ReasonPolicyDenied, "the tenant's policy does not grant this operation to the agent")
 	case principal == OutcomeNo:
-		return nil, deny(ReasonPrincipalDenied, "the principal does not have this operation")
+		return outcomes{}, deny(ReasonPrincipalDenied, "the principal does not have this operation")
 	case !p.conditions && w.open:
-		return nil, missing(w.fields)
+		return outcomes{}, missing(w.fields)
 	}
-	pass(LegAgent, agent)
-	pass(LegAncestor, ancestor)
-	pass(LegPrincipal, principal)
-	pass(LegBarred, barred)
-	pass(LegAccount, OutcomeYes)
+	legs[legAgent], legs[legAncestor], legs[legPrincipal] = codeOf(agent), codeOf(ancestor), codeOf(principal)
+	legs[legBarred], legs[legAccount] = codeOf(barred), codeYes
 	return legs, nil
 }
 

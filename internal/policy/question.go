@@ -25,9 +25,13 @@ type Member struct {
 	Attenuated bool
 }
 
-// Question is everything that one decision depends on. All refs are of one tenant.
+// Question is everything that one decision depends on. All refs are of one tenant. It is
+// not changed once it was asked.
 type Question struct {
-	Stage        Stage
+	Stage Stage
+	// Subject, from the same decider, stands for Lineage, Principal, OwnAuthority and
+	// Tokens, which are then empty. Without one the decider makes it.
+	Subject      *Subject
 	Lineage      []Member       // leaf first, then its ancestors; 1 to MaxDepth+1
 	Principal    agentid.Ref    // the one it acts for; a service principal when autonomous
 	OwnAuthority bool           // the agent type holds its own authority: leg 3 is not asked

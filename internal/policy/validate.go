@@ -15,6 +15,20 @@ func (q *Question) validate() error {
 	default:
 		return agentid.Invalidf("stage", "is not set")
 	}
+	if err := q.validateSubject(); err != nil {
+		return err
+	}
+	if len(q.Tokens) == 0 && q.Stage != StageIssue {
+		return agentid.Invalidf("tokens", "must not be empty")
+	}
+	if q.Stage == StageLive {
+		return q.validateNoOperation()
+	}
+	return q.validateOperation(q.Principal.Tenant())
+}
+
+// validateSubject holds who asks, and the tokens, to one tenant.
+func (q *Question) validateSubject() error {
 	if len(q.Lineage) == 0 {
 		return agentid.Invalidf("lineage", "must not be empty")
 	}
@@ -32,19 +46,10 @@ func (q *Question) validate() error {
 	if err := ref("principal", tenant, schema.TypePrincipal, q.Principal); err != nil {
 		return err
 	}
-	if len(q.Tokens) == 0 && q.Stage != StageIssue {
-		return agentid.Invalidf("tokens", "must not be empty")
-	}
 	if len(q.Tokens) > MaxTokens {
 		return agentid.Invalidf("tokens", "holds more than %d", MaxTokens)
 	}
-	if err := refs("tokens", tenant, schema.TypeToken, q.Tokens); err != nil {
-		return err
-	}
-	if q.Stage == StageLive {
-		return q.validateNoOperation()
-	}
-	return q.validateOperation(tenant)
+	return refs("tokens", tenant, schema.TypeToken, q.Tokens)
 }
 
 func (q *Question) validateOperation(tenant string) error {

@@ -150,10 +150,12 @@ func (c *Checker) ask(ctx context.Context, head datastore.RevisionWithSchemaHash
 		switch {
 		case lineage.size() > 1 && lineage.holds(i):
 		case rows.hopeless(shape, checks[i]):
-			answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictNo}
-		case rows.settled(shape, checks[i]):
-			answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictYes}
+			answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictNo, Expires: policy.Never, Fixed: true}
 		default:
+			if grant, ok := rows.settled(shape, checks[i]); ok {
+				answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictYes, Expires: expiry(grant), Fixed: true}
+				continue
+			}
 			group.Go(func() error { return c.askOne(ctx, checks[i], &answers[i]) })
 		}
 	}
@@ -161,6 +163,7 @@ func (c *Checker) ask(ctx context.Context, head datastore.RevisionWithSchemaHash
 }
 
 func (c *Checker) askOne(ctx context.Context, check policy.Check, answer *policy.Answer) error {
+	ctx, seen := watched(ctx)
 	result, err := c.permissions.Check(ctx, spicedb.CheckRequest{
 		ResourceType: check.Resource.Type(), ResourceID: check.Resource.ObjectID(),
 		Permission:  check.Permission,
@@ -170,7 +173,10 @@ func (c *Checker) askOne(ctx context.Context, check policy.Check, answer *policy
 	if err != nil {
 		return bulk.Error(err)
 	}
-	*answer = policy.Answer{Check: check, Verdict: verdict(result), Missing: result.MissingContext}
+	*answer = policy.Answer{
+		Check: check, Verdict: verdict(result), Missing: result.MissingContext,
+		Expires: seen.Expires(), Fixed: !seen.caveat.Load(),
+	}
 	return nil
 }
 

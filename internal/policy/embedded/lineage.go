@@ -56,7 +56,7 @@ func (c *Checker) askLineage(ctx context.Context, l lineage, checks []policy.Che
 		}
 		if live.Verdict == policy.VerdictYes {
 			for i := l.from; i < l.to; i++ {
-				answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictYes}
+				answers[i] = policy.Answer{Check: checks[i], Verdict: policy.VerdictYes, Expires: live.Expires, Fixed: live.Fixed}
 			}
 			return nil
 		}

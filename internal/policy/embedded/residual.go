@@ -61,6 +61,7 @@ func (c *Checker) split(ctx context.Context, s *shape, rows *rows, check policy.
 	if !ok || !read || check.Resource == check.Subject || !s.subject[check.Subject.Type()] {
 		return nil, nil
 	}
+	ctx, seen := watched(ctx) // what says that the subject stands in a set may expire
 	out := &residual{}
 	for _, rel := range have {
 		if !slices.Contains(relations, rel.Resource.Relation) {
@@ -77,6 +78,9 @@ func (c *Checker) split(ctx context.Context, s *shape, rows *rows, check policy.
 		if err := out.add(s, rel); err != nil {
 			return nil, err
 		}
+	}
+	if at := seen.Expires(); at.Before(policy.Never) && (out.expires.IsZero() || at.Before(out.expires)) {
+		out.expires = at
 	}
 	return out, nil
 }

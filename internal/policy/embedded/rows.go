@@ -98,18 +98,24 @@ func (r *rows) hopeless(s *shape, c policy.Check) bool {
 }
 
 // settled reports whether a check is a definite yes because the subject, or everyone of
-// its type, stands without a caveat in a relation that grants the permission by itself.
-// A resource with too many relationships was not read and settles nothing.
-func (r *rows) settled(s *shape, c policy.Check) bool {
+// its type, stands without a caveat in a relation that grants the permission by itself,
+// and gives the relationship. A resource with too many relationships was not read and
+// settles nothing.
+func (r *rows) settled(s *shape, c policy.Check) (tuple.Relationship, bool) {
 	if s == nil {
-		return false
+		return tuple.Relationship{}, false
 	}
 	relations := s.grants[c.Resource.Type()][c.Permission]
-	return len(relations) > 0 && slices.ContainsFunc(r.of[whole(c.Resource)], func(rel tuple.Relationship) bool {
+	have := r.of[whole(c.Resource)]
+	at := slices.IndexFunc(have, func(rel tuple.Relationship) bool {
 		return rel.OptionalCaveat == nil && rel.Subject.ObjectType == c.Subject.Type() && rel.Subject.Relation == tuple.Ellipsis &&
 			(rel.Subject.ObjectID == c.Subject.ObjectID() || rel.Subject.ObjectID == tuple.PublicWildcard) &&
 			slices.Contains(relations, rel.Resource.Relation)
 	})
+	if at < 0 {
+		return tuple.Relationship{}, false
+	}
+	return have[at], true
 }
 
 // about gives the rows that hold all of one relation of a resource.
@@ -160,8 +166,12 @@ type reader struct {
 func (r reader) QueryRelationships(ctx context.Context, f datastore.RelationshipsFilter, opts ...options.QueryOptionsOption) (datastore.RelationshipIterator, error) {
 	if p, ok := ctx.Value(pinKey{}).(*pin); ok && p.rows != nil && r.at.Equal(p.head.Revision) {
 		if found, ok := p.rows.query(&f, options.NewQueryOptionsWithOptions(opts...)); ok {
-			return found, nil
+			return watch(ctx, found), nil
 		}
 	}
-	return r.Reader.QueryRelationships(ctx, f, opts...)
+	found, err := r.Reader.QueryRelationships(ctx, f, opts...)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a datastore's errors are told apart by their type
+	}
+	return watch(ctx, found), nil
 }
