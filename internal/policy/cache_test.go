@@ -146,8 +146,10 @@ func TestEveryFieldCounts(t *testing.T) {
 		"another amount":         func(q *policy.Question) { q.Inputs = map[string]any{"amount": int64(4201), "currency": "usd"} },
 		"the amount as a string": func(q *policy.Question) { q.Inputs = map[string]any{"amount": "4200", "currency": "usd"} },
 		"another name":           func(q *policy.Question) { q.Inputs = map[string]any{"amounts": int64(4200), "currency": "usd"} },
-		"a list of one":          func(q *policy.Question) { q.Inputs = map[string]any{"amount": int64(4200), "currency": []string{"usd"}} },
-		"no inputs":              func(q *policy.Question) { q.Inputs = nil },
+		"a list of one": func(q *policy.Question) {
+			q.Inputs = map[string]any{"amount": int64(4200), "currency": []string{"usd"}}
+		},
+		"no inputs": func(q *policy.Question) { q.Inputs = nil },
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
