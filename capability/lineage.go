@@ -50,10 +50,11 @@ func VerifyLineage(ctx context.Context, compact string, keys KeySource) (Lineage
 	}
 	issuer, _ := message.Hint("iss")
 	v := Verifier{cfg: VerifierConfig{Keys: keys, Issuers: []string{issuer}}}
-	c, err := v.signed(ctx, compact)
+	token, err := v.signed(ctx, compact)
 	if err != nil {
 		return Lineage{}, err
 	}
+	c := token.Claims
 	if !issuerOf(c.Issuer, c.Context.Tenant) {
 		return Lineage{}, refuse(ReasonIssuer, "iss", nil)
 	}

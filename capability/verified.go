@@ -24,7 +24,7 @@ type verified struct {
 
 // verifiedToken is shared by all its users, who must not change it.
 type verifiedToken struct {
-	claims      Claims
+	token       *Token
 	issuer, kid string
 	key         jose.JSONWebKey
 }
@@ -36,11 +36,11 @@ func newVerified(size int) *verified {
 	return &verified{half: max(1, size/2), newer: map[[sha256.Size]byte]verifiedToken{}}
 }
 
-// find gives the claims of a token that was verified with the key that the source gives
+// find gives a token that was verified with the key that the source gives
 // now.
-func (c *verified) find(ctx context.Context, keys KeySource, digest [sha256.Size]byte) (Claims, bool) {
+func (c *verified) find(ctx context.Context, keys KeySource, digest [sha256.Size]byte) (*Token, bool) {
 	if c == nil {
-		return Claims{}, false
+		return nil, false
 	}
 	c.mu.Lock()
 	t, ok := c.newer[digest]
@@ -51,13 +51,13 @@ func (c *verified) find(ctx context.Context, keys KeySource, digest [sha256.Size
 	}
 	c.mu.Unlock()
 	if !ok {
-		return Claims{}, false
+		return nil, false
 	}
 	now, err := keys.Key(ctx, t.issuer, t.kid)
 	if err != nil || !sameKey(now, t.key) {
-		return Claims{}, false // the full check says why, if it refuses
+		return nil, false // the full check says why, if it refuses
 	}
-	return t.claims, true
+	return t.token, true
 }
 
 func (c *verified) keep(digest [sha256.Size]byte, t verifiedToken) {

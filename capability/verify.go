@@ -61,6 +61,16 @@ type VerifierConfig struct {
 	// Cache is how many verified tokens are remembered, so that a signature is checked
 	// once; zero is none. Their claims are shared and must not be changed.
 	Cache int
+	// Derive, where set, works out what the caller needs of a token, once for as long as
+	// it is remembered: see VerifyToken. Its error refuses the token.
+	Derive func(Claims) (any, error)
+}
+
+// Token is a token that was verified, with what Derive made of it. It is shared and must
+// not be changed.
+type Token struct {
+	Claims  Claims
+	Derived any
 }
 
 // Verifier checks capability tokens. It is safe for concurrent use.
@@ -110,48 +120,75 @@ func (v *Verifier) Verify(ctx context.Context, compact string) (Claims, error) {
 // VerifyFor is Verify for one audience given by the caller. An empty audience
 // refuses every token.
 func (v *Verifier) VerifyFor(ctx context.Context, compact, audience string) (Claims, error) {
-	claims, err := v.signed(ctx, compact)
+	token, err := v.VerifyToken(ctx, compact, audience)
 	if err != nil {
 		return Claims{}, err
 	}
-	if audience == "" || claims.Audience != audience {
-		return Claims{}, refuse(ReasonAudience, "aud", nil)
+	return token.Claims, nil
+}
+
+// VerifyToken is VerifyFor with what Derive made of the token. One that is remembered is
+// neither parsed nor derived again; its key, audience and time are looked at each time.
+func (v *Verifier) VerifyToken(ctx context.Context, compact, audience string) (*Token, error) {
+	token, err := v.signed(ctx, compact)
+	if err != nil {
+		return nil, err
 	}
-	if err := v.checkTime(claims); err != nil {
-		return Claims{}, err
+	if audience == "" || token.Claims.Audience != audience {
+		return nil, refuse(ReasonAudience, "aud", nil)
 	}
-	return claims, nil
+	if err := v.checkTime(&token.Claims); err != nil {
+		return nil, err
+	}
+	return token, nil
 }
 
 // VerifyIssued is Verify without a look at the audience: for the broker that asks
 // about its own tokens (introspection, revocation), never to allow an operation.
 func (v *Verifier) VerifyIssued(ctx context.Context, compact string) (Claims, error) {
-	claims, err := v.signed(ctx, compact)
+	token, err := v.signed(ctx, compact)
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := v.checkTime(claims); err != nil {
+	if err := v.checkTime(&token.Claims); err != nil {
 		return Claims{}, err
 	}
-	return claims, nil
+	return token.Claims, nil
 }
 
 // signed does everything but audience and time.
-func (v *Verifier) signed(ctx context.Context, compact string) (Claims, error) {
-	if len(compact) > MaxTokenBytes || v.verified == nil {
-		t, err := v.check(ctx, compact)
-		return t.claims, err
-	}
-	digest := sha256.Sum256([]byte(compact))
-	if claims, ok := v.verified.find(ctx, v.cfg.Keys, digest); ok {
-		return claims, nil
+func (v *Verifier) signed(ctx context.Context, compact string) (*Token, error) {
+	var digest [sha256.Size]byte
+	remember := len(compact) <= MaxTokenBytes && v.verified != nil
+	if remember {
+		digest = tokenDigest(compact)
+		if token, ok := v.verified.find(ctx, v.cfg.Keys, digest); ok {
+			return token, nil
+		}
 	}
 	t, err := v.check(ctx, compact)
 	if err != nil {
-		return Claims{}, err
+		return nil, err
 	}
-	v.verified.keep(digest, t)
-	return t.claims, nil
+	if v.cfg.Derive != nil {
+		if t.token.Derived, err = v.cfg.Derive(t.token.Claims); err != nil {
+			return nil, refuse(ReasonMalformed, agentid.AsError(err).Field, err)
+		}
+	}
+	if remember {
+		v.verified.keep(digest, t)
+	}
+	return t.token, nil
+}
+
+// tokenDigest hashes a token; one of usual length costs no allocation.
+func tokenDigest(compact string) [sha256.Size]byte {
+	const usual = 2 << 10
+	if len(compact) > usual {
+		return sha256.Sum256([]byte(compact))
+	}
+	var room [usual]byte
+	return sha256.Sum256(room[:copy(room[:], compact)])
 }
 
 // check is signed for a token that is not remembered.
@@ -187,7 +224,7 @@ func (v *Verifier) check(ctx context.Context, compact string) (verifiedToken, er
 	if tenant != "" && claims.Context.Tenant != tenant {
 		return verifiedToken{}, refuse(ReasonIssuer, "iss", nil)
 	}
-	return verifiedToken{claims: claims, issuer: issuer, kid: kid, key: key}, nil
+	return verifiedToken{token: &Token{Claims: claims}, issuer: issuer, kid: kid, key: key}, nil
 }
 
 // issuerTenant says whether an issuer is accepted, and for which tenant alone; empty
@@ -207,7 +244,7 @@ func (v *Verifier) issuerTenant(issuer string) (tenant string, ok bool) {
 	return tenant, err == nil
 }
 
-func (v *Verifier) checkTime(c Claims) error {
+func (v *Verifier) checkTime(c *Claims) error {
 	now := v.cfg.Now()
 	switch {
 	case c.Expiry.Sub(c.IssuedAt) > v.cfg.MaxLifetime:

@@ -8,6 +8,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/gateway/challenge"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/gateway/limits"
 	"github.com/agentid-dev/agentid/gateway/match"
 	"github.com/agentid-dev/agentid/internal/policy"
@@ -18,14 +19,10 @@ const defaultBearerLifetime = 5 * time.Minute
 
 // caller is a verified token in the hands of its holder. Only authenticate makes one.
 type caller struct {
-	claims    capability.Claims
-	agent     agentid.Ref
-	principal agentid.Ref
-	lineage   []policy.Member
-	tokens    []agentid.Ref // the token first
-	floor     agentid.Zookie
-	epoch     agentid.Epoch // of the floor
-	proof     *dpop.Proof   // fresh, and not remembered yet; nil as Bearer
+	*holder
+	claims *capability.Claims // shared by all requests with the token
+	floor  freshness.Floor
+	proof  *dpop.Proof // fresh, and not remembered yet; nil as Bearer
 }
 
 func newProofs(cfg Config) (*dpop.Guard, error) {
@@ -36,9 +33,10 @@ func newProofs(cfg Config) (*dpop.Guard, error) {
 	return g, nil
 }
 
-// authenticate is phase 3: the token, its binding, its audience and tenant. The
-// verifier remembers signatures that it checked, and nothing else of this; whether a
-// token is revoked is asked in phase 6, of the graph.
+// authenticate is phase 3: the token, its binding, its audience and tenant, and whether
+// it, or anything that it rests on, is being taken away. The verifier remembers what a
+// token says whose signature it checked, and nothing else of this; what the graph says of
+// it is asked in phase 6.
 func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 	presented, err := challenge.Presented(x.r)
 	if err != nil {
@@ -47,42 +45,59 @@ func (g *Gateway) authenticate(x *exchange, n match.Normal) (caller, error) {
 	if presented.Scheme == challenge.DPoP {
 		x.w.Header().Set("DPoP-Nonce", g.proofs.Nonce())
 	}
-	claims, err := g.verifier.VerifyFor(x.r.Context(), presented.Token.Reveal(), x.route.Resource)
+	token, err := g.verifier.VerifyToken(x.r.Context(), presented.Token.Reveal(), x.route.Resource)
 	if err != nil {
 		return caller{}, err
 	}
+	claims, holder := &token.Claims, token.Derived.(*holder) //nolint:forcetypeassert // Derive's only type
 	if claims.Context.Tenant != x.route.Ref.Tenant() {
 		return caller{}, unauthenticated(capability.ReasonAudience, "the token is not accepted")
 	}
-	x.claimed(claims)
+	x.claimed(holder, claims)
 	proof, err := g.binding(x, n, presented, claims)
 	if err != nil {
 		return caller{}, err
 	}
-	floor, epoch, incarnation, err := g.cfg.Fleet.Floor(x.r.Context())
+	floor, err := g.floor(x)
 	if err != nil {
 		return caller{}, err
 	}
-	if claims.Context.Incarnation != incarnation {
+	if claims.Context.Incarnation != floor.Incarnation {
 		return caller{}, unauthenticated("token_incarnation", "the token is from before the broker was restored")
 	}
-	c := caller{claims: claims, agent: claims.Agent(), principal: claims.Principal(), floor: floor, epoch: epoch, proof: proof}
-	if c.tokens, err = claims.Tokens(); err != nil {
-		return caller{}, unauthenticated(capability.ReasonMalformed, "the token is not accepted")
-	}
-	attenuated := make(map[agentid.Ref]bool, len(claims.Context.Attenuated))
-	for _, a := range claims.Context.Attenuated {
-		attenuated[a] = true
-	}
-	for _, a := range claims.Lineage() {
-		c.lineage = append(c.lineage, policy.Member{Agent: a, Attenuated: attenuated[a]})
-	}
+	c := caller{holder: holder, claims: claims, floor: floor, proof: proof}
 	x.identify(c)
-	return c, nil
+	return c, g.taken(x, c)
+}
+
+// floor is what the gateway heard of, and before that what the fleet says.
+func (g *Gateway) floor(x *exchange) (freshness.Floor, error) {
+	if f, ok := g.cfg.View.Floor(); ok {
+		return f, nil
+	}
+	zookie, epoch, incarnation, err := g.cfg.Fleet.Floor(x.r.Context())
+	return freshness.Floor{Zookie: zookie, Epoch: epoch, Incarnation: incarnation}, err
+}
+
+// taken refuses what is being taken away, as far as it may be trusted to be told.
+func (g *Gateway) taken(x *exchange, c caller) error {
+	if err := g.connectorTaken(x.route); err != nil {
+		return err
+	}
+	return g.cfg.Decider.Denied(c.subject)
+}
+
+func (g *Gateway) connectorTaken(r *route) error {
+	if g.cfg.View.Warm() {
+		if _, denied := g.cfg.View.Denied(r.rests, r.refs); denied {
+			return policy.Taken(r.Ref)
+		}
+	}
+	return nil
 }
 
 // binding holds the way a token is presented against the way it is bound.
-func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Credential, claims capability.Claims) (*dpop.Proof, error) {
+func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Credential, claims *capability.Claims) (*dpop.Proof, error) {
 	if presented.Scheme == challenge.Bearer && claims.Confirmation.X5T != "" {
 		return nil, certificate(x, claims)
 	}
@@ -106,7 +121,7 @@ func (g *Gateway) binding(x *exchange, n match.Normal, presented challenge.Crede
 }
 
 // bearer admits an unbound token where the connector opted in, for a short life.
-func bearer(x *exchange, claims capability.Claims) error {
+func bearer(x *exchange, claims *capability.Claims) error {
 	most := x.route.BearerLifetime
 	if most <= 0 {
 		most = defaultBearerLifetime
@@ -125,12 +140,9 @@ func bearer(x *exchange, claims capability.Claims) error {
 
 // claimed writes whose token was presented into the record: it is one of ours, and not
 // yet in the hands of its holder.
-func (x *exchange) claimed(c capability.Claims) {
+func (x *exchange) claimed(h *holder, c *capability.Claims) {
 	r := &x.record
-	r.Principal, r.Agent, r.AgentType = c.Principal().String(), c.Agent().String(), c.Context.AgentType.String()
-	for _, a := range c.Lineage() {
-		r.Lineage = append(r.Lineage, a.String())
-	}
+	r.Principal, r.Agent, r.AgentType, r.Lineage = h.names.principal, h.names.agent, h.names.agentType, h.names.lineage
 	r.Token, r.PolicyVersion = c.ID, c.Context.PolicyVersion
 	r.Notes[noteKey] = "unproven"
 	if c.Context.OwnAuthority {
@@ -144,7 +156,7 @@ const noteKey = "key"
 // identify notes that who is asking is whose token it is.
 func (x *exchange) identify(c caller) {
 	x.authenticated = true
-	x.record.Epoch = c.epoch
+	x.record.Epoch = c.floor.Epoch
 	delete(x.record.Notes, noteKey)
 }
 
@@ -154,7 +166,7 @@ type admitted struct{ caller }
 // rate is phase 4. A proof is remembered here: one of an agent over its rate takes no
 // place of the memory that all share. Before this a proof has not passed.
 func (g *Gateway) rate(x *exchange, c caller) (admitted, error) {
-	err := g.limits.Allow(x.r.Context(), limits.Subject{Token: c.tokens[0], Agent: c.agent, Connector: x.route.Ref}, x.route.Rates)
+	err := g.limits.Allow(x.r.Context(), limits.Subject{Token: c.subject.Tokens()[0], Agent: c.agent, Connector: x.route.Ref}, x.route.Rates)
 	if err == nil && c.proof != nil {
 		err = g.proofs.Check(*c.proof)
 	}

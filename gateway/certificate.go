@@ -48,7 +48,7 @@ func peer(r *http.Request) *x509.Certificate {
 // certificate holds a token that is bound to a client certificate (RFC 8705 section 3)
 // against the one of this connection. Whose certificate it is does not count: the broker
 // looked at that when it bound the token.
-func certificate(x *exchange, claims capability.Claims) error {
+func certificate(x *exchange, claims *capability.Claims) error {
 	cert := peer(x.r)
 	if cert == nil {
 		return unauthenticated("certificate_missing", "the token is bound to a client certificate, and the connection has none")

@@ -131,19 +131,17 @@ func (g *Gateway) lookUp(x *exchange, e effective) error {
 
 // live asks legs 0 and 1 before anything is done on behalf of the agent.
 func (g *Gateway) live(x *exchange, e effective) error {
-	_, err := g.cfg.Decider.Decide(x.r.Context(), policy.Question{
-		Stage: policy.StageLive, Lineage: e.lineage, Principal: e.principal, Tokens: e.tokens, AtLeast: e.atLeast(),
-	})
+	_, err := g.cfg.Decider.Decide(x.r.Context(), policy.Question{Stage: policy.StageLive, Subject: e.subject, AtLeast: e.atLeast()})
 	return err
 }
 
 // atLeast is the newer of the token's revision and the revocation floor. Revisions do
 // not compare; epochs do: a token of the floor's epoch was decided at or after it.
 func (c caller) atLeast() agentid.Zookie {
-	if c.floor == "" || c.claims.Context.Epoch >= c.epoch {
+	if c.floor.Zookie == "" || c.claims.Context.Epoch >= c.floor.Epoch {
 		return c.claims.Context.Zookie
 	}
-	return c.floor
+	return c.floor.Zookie
 }
 
 // decided is a call that the token's capability and the graph allow. Only decide makes
@@ -164,9 +162,8 @@ func (g *Gateway) decide(x *exchange, e effective) (decided, error) {
 		return decided{}, err
 	}
 	d := decided{effective: e, grants: grants, question: policy.Question{
-		Stage: policy.StageEnforce, Lineage: e.lineage, Principal: e.principal, OwnAuthority: e.claims.Context.OwnAuthority,
-		Tokens: e.tokens, Operation: o.Name, Permission: o.Permission, Barred: o.Barred, Resources: e.resources,
-		Account: x.route.account, Inputs: e.call.Context(), AtLeast: e.atLeast(),
+		Stage: policy.StageEnforce, Subject: e.subject, Operation: o.Name, Permission: o.Permission, Barred: o.Barred,
+		Resources: e.resources, Account: x.route.account, Inputs: e.call.Context(), AtLeast: e.atLeast(),
 	}}
 	if d.allowed, err = g.ask(x.r.Context(), x, d.question); err != nil {
 		return decided{}, err
@@ -177,6 +174,9 @@ func (g *Gateway) decide(x *exchange, e effective) (decided, error) {
 }
 
 func (g *Gateway) ask(ctx context.Context, x *exchange, q policy.Question) (policy.Allowed, error) {
+	if err := g.connectorTaken(x.route); err != nil {
+		return policy.Allowed{}, err
+	}
 	allowed, err := g.cfg.Decider.Decide(ctx, q)
 	if err != nil {
 		return policy.Allowed{}, err

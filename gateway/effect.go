@@ -11,6 +11,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/failpoint"
 	"github.com/agentid-dev/agentid/internal/httperr"
@@ -22,6 +23,7 @@ import (
 // hold. Only reserve makes one; it must be settled.
 type reserved struct {
 	decided
+	operation   *freshness.Operation // it is ended with the reservation
 	reservation wire.Reservation
 	deadline    time.Time
 }
@@ -34,21 +36,25 @@ func (g *Gateway) reserve(x *exchange, d decided) (reserved, error) {
 	ctx := context.WithoutCancel(x.r.Context())
 	now := g.cfg.Now()
 	request := wire.Reserve{
-		Token: d.tokens[0], Agent: d.agent, IdempotencyKey: d.key, RequestDigest: d.call.Digest(),
+		Token: d.subject.Tokens()[0], Agent: d.agent, IdempotencyKey: d.key, RequestDigest: d.call.Digest(),
 		Deadline: now.Add(g.cfg.HoldWait + g.cfg.LookupTimeout + policy.DefaultMaxAge + g.forwarder.Timeout() + settleMargin),
 	}
 	if h, ok := d.call.Hold(); ok {
 		request.HoldKey, request.HoldAmount = x.route.Ref.ObjectID()+"/"+h.Key, h.Amount
 	}
+	under, operation := g.begin(ctx, x, d)
 	reservation, grant, err := g.take(ctx, x, d, request)
 	if err != nil {
+		operation.End()
 		return reserved{}, err
 	}
 	x.audited = true
 	failpoint.Hit("effect.reserved")
-	r := reserved{decided: d, reservation: reservation, deadline: request.Deadline}
+	r := reserved{decided: d, operation: operation, reservation: reservation, deadline: request.Deadline}
 	if !reservation.Retry {
-		if err := g.facts(ctx, x, d, grant, reservation); err != nil {
+		if err := g.facts(under, x, d, grant, reservation); err != nil {
+			defer operation.End()
+			err = because(operation, err)
 			g.settle(ctx, x, r, wire.Released, 0, err)
 			return reserved{}, err
 		}
@@ -194,8 +200,12 @@ func fits(d decided, grant capability.Capability, hold connectors.Hold, ahead []
 
 // effect is phases 8 to 10 for what changes the upstream.
 func (g *Gateway) effect(x *exchange, r reserved) error {
+	defer r.operation.End()
 	ctx := context.WithoutCancel(x.r.Context())
 	allowed, err := g.lookAgain(ctx, x, r) // 8. Look again
+	if err == nil {
+		err = r.operation.Sent()
+	}
 	if err != nil {
 		g.settle(ctx, x, r, wire.Released, 0, err)
 		return err
@@ -219,19 +229,16 @@ func (g *Gateway) effect(x *exchange, r reserved) error {
 	g.metrics.forwarded(r.call.Operation.Name, sent.Sub(x.started), g.cfg.Now().Sub(sent))
 	g.settle(ctx, x, r, outcomeOf(resp.Status), resp.Status, nil) // 10. Settle
 	failpoint.Hit("effect.settled")
-	g.relay(x, resp)
+	g.relay(ctx, x, resp)
 	return nil
 }
 
-// lookAgain is phase 8: a decision that grew old while waiting is made anew, and there
+// lookAgain is phase 8 of an effect: beside the decision, there
 // must be time to end before the hold's deadline.
 func (g *Gateway) lookAgain(ctx context.Context, x *exchange, r reserved) (policy.Allowed, error) {
-	allowed := r.allowed
-	if allowed.StillGood(g.cfg.Now()) != nil {
-		var err error
-		if allowed, err = g.ask(ctx, x, r.question); err != nil {
-			return policy.Allowed{}, err
-		}
+	allowed, err := g.again(ctx, x, r.decided, r.allowed)
+	if err != nil {
+		return policy.Allowed{}, err
 	}
 	if g.cfg.Now().Add(g.forwarder.Timeout()).After(r.deadline) {
 		return policy.Allowed{}, agentid.Unavailable(policy.ReasonDecisionExpired, nil)

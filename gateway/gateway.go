@@ -15,6 +15,7 @@ import (
 	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/gateway/limits"
 	"github.com/agentid-dev/agentid/gateway/rawhttp"
 	"github.com/agentid-dev/agentid/internal/egress"
@@ -29,11 +30,15 @@ type Config struct {
 	Effects wire.Effects
 	Audit   wire.Audit
 	Decider *policy.Decider
-	Kinds   map[string]*connectors.Kind // connectors.Builtin() when nil
-	Issuer  string                      // the broker's base URL; tokens are of it or of <Issuer>/<tenant>
+	// View is what the gateway hears of changes: the one that Decider was made with. Nil:
+	// it hears of none, and asks the graph for everything.
+	View   *freshness.View
+	Kinds  map[string]*connectors.Kind // connectors.Builtin() when nil
+	Issuer string                      // the broker's base URL; tokens are of it or of <Issuer>/<tenant>
 
 	Skew            time.Duration   // between the clocks of broker and gateway; 30 s when zero
 	UpstreamTimeout time.Duration   // of one forwarded request; 30 s when zero
+	StreamIdle      time.Duration   // how long a stream may be silent; 60 s when zero
 	LookupTimeout   time.Duration   // of one lookup; 10 s when zero
 	HoldWait        time.Duration   // for earlier holds on the same fact; 15 s when zero
 	Resolver        egress.Resolver // net.DefaultResolver when nil
@@ -76,7 +81,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, errors.New("gateway: Issuer is required")
 	}
 	cfg = withDefaults(cfg)
-	verifier, err := capability.NewVerifier(capability.VerifierConfig{Keys: cfg.Fleet, Base: cfg.Issuer, Skew: cfg.Skew, Now: cfg.Now, Cache: verifiedTokens})
+	verifier, err := capability.NewVerifier(capability.VerifierConfig{Keys: cfg.Fleet, Base: cfg.Issuer, Skew: cfg.Skew, Now: cfg.Now, Cache: verifiedTokens, Derive: deriving(cfg.Decider)})
 	if err != nil {
 		return nil, err
 	}
@@ -95,9 +100,9 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, verifier: verifier, proofs: proofs, limits: limiter, metrics: m, guard: rawhttp.New(MaxHeaderBytes),
 		trail:     newTrail(cfg),
-		forwarder: forward.New(forward.Config{Timeout: cfg.UpstreamTimeout, Lookup: cfg.LookupTimeout, Resolver: cfg.Resolver, Now: cfg.Now}),
+		forwarder: forward.New(forward.Config{Timeout: cfg.UpstreamTimeout, Idle: cfg.StreamIdle, Lookup: cfg.LookupTimeout, Resolver: cfg.Resolver, Now: cfg.Now}),
 	}
-	g.table.kinds = cfg.Kinds
+	g.table.kinds, g.table.view = cfg.Kinds, cfg.View
 	g.handler = httpx.WithRequestID(httpx.Recover(cfg.Logger, g.renderPlain)(http.HandlerFunc(g.serve)))
 	return g, nil
 }
@@ -109,6 +114,9 @@ func withDefaults(cfg Config) Config {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.View == nil {
+		cfg.View = freshness.New(freshness.Config{Now: cfg.Now})
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -118,6 +126,7 @@ func withDefaults(cfg Config) Config {
 	}{
 		{&cfg.Skew, capability.MaxSkew},
 		{&cfg.UpstreamTimeout, 30 * time.Second},
+		{&cfg.StreamIdle, time.Minute},
 		{&cfg.LookupTimeout, 10 * time.Second},
 		{&cfg.HoldWait, 15 * time.Second},
 	} {

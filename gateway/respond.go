@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability/dpop"
@@ -20,38 +22,67 @@ import (
 // read is phases 8 to 10 for what changes nothing: one audit record, before the
 // response leaves.
 func (g *Gateway) read(x *exchange, d decided) error {
-	sent := g.cfg.Now()
-	resp, err := g.forwarder.Send(x.r.Context(), d.allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header})
+	ctx, op := g.begin(x.r.Context(), x, d)
+	defer op.End()
+	allowed, err := g.again(ctx, x, d, d.allowed) // 8. Look again
+	if err == nil {
+		err = op.Sent()
+	}
 	if err != nil {
-		return err
+		return because(op, err)
+	}
+	sent := g.cfg.Now()
+	resp, err := g.forwarder.Send(ctx, allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header}) // 9. Forward
+	if err != nil {
+		return because(op, err)
 	}
 	g.metrics.forwarded(d.call.Operation.Name, sent.Sub(x.started), g.cfg.Now().Sub(sent))
+	if resp.Stream {
+		return g.stream(ctx, x, d, op, allowed, resp)
+	}
 	record := x.record
 	record.Time, record.UpstreamStatus = g.cfg.Now(), resp.Status
-	durability := wire.Relaxed
-	if x.route.StrictReadAudit {
-		durability = wire.Durable
-	}
-	if err := g.cfg.Audit.Append(x.r.Context(), record, durability); err != nil {
+	if err := g.cfg.Audit.Append(ctx, record, g.durability(x)); err != nil {
 		_ = resp.Body.Close()
-		return err
+		return because(op, err)
 	}
 	x.audited = true
-	g.relay(x, resp)
+	g.relay(ctx, x, resp)
 	return nil
 }
 
-// relay copies the upstream's scrubbed answer. A body that breaks off breaks the
-// client's connection too, so that half an answer is not taken for a whole one.
-func (g *Gateway) relay(x *exchange, resp *forward.Response) {
-	defer func() { _ = resp.Body.Close() }()
+// durability is how a read's record is written.
+func (g *Gateway) durability(x *exchange) wire.Durability {
+	if x.route.StrictReadAudit {
+		return wire.Durable
+	}
+	return wire.Relaxed
+}
+
+// header passes the upstream's header on.
+func (x *exchange) header(resp *forward.Response) {
 	h := x.w.Header()
 	for name, values := range resp.Header {
 		h[name] = values
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+// largeBody is from where a client may be so slow that a body has to be cut for it.
+const largeBody = 64 << 10
+
+// relay copies the upstream's scrubbed answer. A body that breaks off breaks the
+// client's connection too, so that half an answer is not taken for a whole one.
+func (g *Gateway) relay(ctx context.Context, x *exchange, resp *forward.Response) {
+	defer func() { _ = resp.Body.Close() }()
+	x.header(resp)
 	if resp.Length >= 0 {
-		h.Set("Content-Length", strconv.FormatInt(resp.Length, 10))
+		x.w.Header().Set("Content-Length", strconv.FormatInt(resp.Length, 10))
+	}
+	if resp.Length < 0 || resp.Length > largeBody {
+		client := http.NewResponseController(x.w)
+		stop := context.AfterFunc(ctx, func() { _ = client.SetWriteDeadline(time.Unix(1, 0)) })
+		defer stop()
 	}
 	x.w.WriteHeader(resp.Status)
 	if err := copyBody(x.w, resp.Body); err != nil {

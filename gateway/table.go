@@ -10,6 +10,8 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/gateway/freshness"
+	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
 )
 
@@ -20,12 +22,15 @@ type route struct {
 	host     string // of Resource, lower case, with its port if it has one
 	account  agentid.Ref
 	upstream forward.Upstream
+	refs     []agentid.Ref // the connector's own
+	rests    policy.Rests  // of refs
 }
 
 // table finds the connector of a host. It is compiled again when a connector's
 // version or the set of connectors changes.
 type table struct {
 	kinds  map[string]*connectors.Kind
+	view   *freshness.View
 	latest atomic.Pointer[compiled]
 }
 
@@ -89,7 +94,9 @@ func (t *table) one(connector wire.Connector) (*route, bool) {
 	if err != nil {
 		return nil, false
 	}
+	refs := []agentid.Ref{connector.Ref}
 	return &route{
+		refs: refs, rests: t.view.Rests(refs),
 		Connector: connector, kind: kind, host: strings.ToLower(resource.Host), account: account,
 		upstream: forward.Upstream{Base: base, AllowPrivate: connector.AllowPrivateUpstream, Kind: kind, Secret: connector.Credential},
 	}, true

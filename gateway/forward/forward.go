@@ -29,7 +29,8 @@ const MaxLookup = 256 << 10
 
 // Config makes a Forwarder.
 type Config struct {
-	Timeout  time.Duration   // of one request with its body; 30 s when zero
+	Timeout  time.Duration   // of one request with its body, and of a stream's header; 30 s when zero
+	Idle     time.Duration   // between two reads of a stream; 60 s when zero
 	Lookup   time.Duration   // of one lookup; 10 s when zero
 	Resolver egress.Resolver // net.DefaultResolver when nil
 	Now      func() time.Time
@@ -48,6 +49,9 @@ func New(cfg Config) *Forwarder {
 	}
 	if cfg.Lookup <= 0 {
 		cfg.Lookup = 10 * time.Second
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = 60 * time.Second
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -100,6 +104,7 @@ type Response struct {
 	Status int
 	Header http.Header // only what the kind responds with
 	Length int64       // -1 when not known
+	Stream bool        // text/event-stream: to be handed on as it comes, for as long as it lasts
 	Body   io.ReadCloser
 }
 
@@ -146,23 +151,50 @@ func (f *Forwarder) Send(ctx context.Context, allowed policy.Allowed, resource a
 	if req.IdempotencyKey != "" {
 		out.Header.Set(u.Kind.IdempotencyHeader, req.IdempotencyKey)
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	ctx, cancel := context.WithCancelCause(ctx)
+	limit := time.AfterFunc(f.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
 	resp, err := f.exchange(ctx, u, out)
 	if err != nil {
-		cancel()
+		limit.Stop()
+		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &body{ReadCloser: resp.Body, cancel: cancel}
+	b := &body{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, limit: limit}
+	if resp.Stream {
+		b.idle = f.cfg.Idle
+	}
+	resp.Body = b
 	return resp, nil
 }
 
+// Idle is how long a stream may be silent.
+func (f *Forwarder) Idle() time.Duration { return f.cfg.Idle }
+
+// body ends with its time: that of the whole request, or, of a stream, that of silence.
 type body struct {
 	io.ReadCloser
-	cancel context.CancelFunc
+	ctx    context.Context // of this one request: it says why the body ended
+	cancel context.CancelCauseFunc
+	limit  *time.Timer
+	idle   time.Duration // 0: not a stream
 }
 
+// Read implements io.Reader. An error but io.EOF is a FailureError.
+func (b *body) Read(p []byte) (int, error) {
+	if b.idle > 0 {
+		b.limit.Reset(b.idle)
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = failure(b.ctx, err, false)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
 func (b *body) Close() error {
-	defer b.cancel()
+	b.limit.Stop()
+	defer b.cancel(nil)
 	return b.ReadCloser.Close()
 }
 
@@ -237,7 +269,11 @@ func (f *Forwarder) exchange(ctx context.Context, u Upstream, out *http.Request)
 			header[name] = values
 		}
 	}
-	return &Response{Status: resp.StatusCode, Header: header, Length: resp.ContentLength, Body: scrub(resp.Body, secret)}, nil
+	media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return &Response{
+		Status: resp.StatusCode, Header: header, Length: resp.ContentLength, Body: scrub(resp.Body, secret),
+		Stream: strings.EqualFold(strings.TrimSpace(media), "text/event-stream"),
+	}, nil
 }
 
 // usable refuses answers that would carry the agent elsewhere, speak of our credential
@@ -264,7 +300,7 @@ func failure(ctx context.Context, err error, noByte bool) error {
 	switch {
 	case errors.Is(err, egress.ErrBlocked):
 		e = agentid.Errorf(agentid.KindUpstream, "upstream_blocked", "the upstream's address is not one that the gateway speaks to")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded),
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(context.Cause(ctx), context.DeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		e = agentid.Errorf(agentid.KindUpstreamTimeout, "upstream_timeout", "the upstream did not answer in time")
 	case errors.Is(err, context.Canceled):

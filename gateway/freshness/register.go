@@ -12,7 +12,9 @@ import (
 // Flight is an operation as it begins.
 type Flight struct {
 	Request string        // its id, as the reply of a revoke names it
-	On      []agentid.Ref // tokens, lineage, principal, tenant, type and connector that it rests on
+	On      []agentid.Ref // tokens, lineage, principal, tenant and type that it rests on; not copied
+	// Connector that it goes through.
+	Connector agentid.Ref
 	// Effect: it changes the upstream. Once it is on the wire its outcome must be known, so
 	// it is not cut.
 	Effect bool
@@ -135,6 +137,9 @@ func (r *register) cancel(denials []wire.Denial) wire.Applied {
 }
 
 func (o *Operation) rests(gone map[agentid.Ref]bool) (agentid.Ref, bool) {
+	if gone[o.flight.Connector] {
+		return o.flight.Connector, true
+	}
 	for _, ref := range o.flight.On {
 		if gone[ref] {
 			return ref, true

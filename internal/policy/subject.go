@@ -79,6 +79,18 @@ func (s *Subject) Principal() agentid.Ref { return s.principal }
 // Tokens are the token and those that it was made from. They must not be changed.
 func (s *Subject) Tokens() []agentid.Ref { return s.tokens }
 
+// Denied refuses what is being taken away, or is a revoked token, as far as what was heard
+// of may be trusted; nil says nothing more than that. The error is Taken's.
+func (d *Decider) Denied(s *Subject) error {
+	if d.fresh == nil || !d.fresh.Mark(nil).Warm {
+		return nil
+	}
+	if ref, denied := d.fresh.Denied(s.all, s.refs); denied {
+		return Taken(ref)
+	}
+	return nil
+}
+
 // fill puts what the subject stands for into a question.
 func (d *Decider) fill(q *Question) error {
 	switch s := q.Subject; {
