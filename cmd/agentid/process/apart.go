@@ -148,12 +148,12 @@ func (a *Apart) makeGateway(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}
-	decider, err := policy.New(policy.Config{Checker: checker, Now: a.opts.Now})
+	decider, err := policy.New(policy.Config{Checker: checker, Now: a.opts.Now, Fresh: a.link.View()})
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
 	a.gateway, err = gateway.New(gateway.Config{
-		Fleet: rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider,
+		Fleet: rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider, View: a.link.View(),
 		Kinds: connectors.Builtin(), Issuer: a.link.Issuer(),
 		TenantPerMinute: a.cfg.Rates.TenantPerMinute, TenantBurst: a.cfg.Rates.TenantBurst,
 		Now: a.opts.Now, Logger: a.component("gateway"), Metrics: a.registry,

@@ -23,12 +23,14 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
 	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/observe"
 	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/policy/revision"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
@@ -281,10 +283,21 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 	return nil
 }
 
+// makeGateway makes the gateway of this process. It hears of changes by function call, so
+// that what it remembers needs no lease.
 func (p *Process) makeGateway(context.Context) error {
-	var err error
+	order := revision.New()
+	view := freshness.New(freshness.Config{Now: p.opts.Now, Order: order})
+	view.Standing()
+	if _, err := p.hub.Load().Subscribe("gateway", view, hub.Standing); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	decider, err := policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: view, Order: order})
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
 	p.gateway, err = gateway.New(gateway.Config{
-		Fleet: rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: p.decider,
+		Fleet: rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: decider, View: view,
 		Kinds: connectors.Builtin(), Issuer: p.cfg.Broker.URL,
 		TenantPerMinute: p.cfg.Rates.TenantPerMinute, TenantBurst: p.cfg.Rates.TenantBurst,
 		Now: p.opts.Now, Logger: p.component("gateway"), Metrics: p.registry,
