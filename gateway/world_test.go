@@ -23,6 +23,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/gateway"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/graphstore"
@@ -30,10 +31,13 @@ import (
 	"github.com/agentid-dev/agentid/internal/paysim"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/policy/policytest"
+	"github.com/agentid-dev/agentid/internal/policy/revision"
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/schema"
+	"github.com/agentid-dev/agentid/server"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -61,6 +65,9 @@ type world struct {
 	proofs  *dpop.Signer
 	client  *http.Client
 	nonce   atomic.Pointer[string]
+	hub     atomic.Pointer[hub.Hub]
+	view    *freshness.View
+	decider *policy.Decider
 
 	revokeAll bool // the token of the test is revoked before it is used
 }
@@ -71,6 +78,10 @@ type options struct {
 	config    func(*gateway.Config)
 	sim       func(*paysim.Config)
 	server    func(*http.Server)
+	// deaf: the gateway hears of no changes and remembers nothing.
+	deaf bool
+	// depth is how many ancestors the agent has.
+	depth int
 }
 
 // fleet is what the broker would offer: the settings of one connector, one key, and
@@ -175,14 +186,18 @@ func (r *recorder) of(method string) []received {
 func newWorld(tb testing.TB, o options) *world {
 	tb.Helper()
 	w := &world{tb: tb}
-	store, err := graphstore.Open(tb.Context(), graphstore.Config{Path: filepath.Join(tb.TempDir(), "graph.db")})
+	var store *graphstore.Store
+	store, err := graphstore.Open(tb.Context(), graphstore.Config{
+		Path:     filepath.Join(tb.TempDir(), "graph.db"),
+		OnCommit: func(c graphstore.Commit) { w.committed(store, c) },
+	})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = store.Close() })
 	w.engine, err = engine.Start(tb.Context(), engine.Config{Datastore: store})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = w.engine.Close() })
 	w.checker = &checker{Checker: w.engine.Checker()}
-	w.World = policytest.NewWorld(tb, policytest.Graph{Checker: w.checker, Permissions: w.engine.Permissions(), Schema: w.engine.Schema()}, "acme", 0)
+	w.World = policytest.NewWorld(tb, policytest.Graph{Checker: w.checker, Permissions: w.engine.Permissions(), Schema: w.engine.Schema()}, "acme", o.depth)
 	w.Touch(tb, w.readers()...)
 
 	sealKey, _, err := seal.Generate()
@@ -221,9 +236,17 @@ func newWorld(tb testing.TB, o options) *world {
 }
 
 func (w *world) start(o options, listener net.Listener) {
-	decider, err := policy.New(policy.Config{Checker: w.checker})
+	var err error
+	order := revision.New()
+	w.view = freshness.New(freshness.Config{Order: order})
+	remembering := policy.Config{Checker: w.checker, Order: order}
+	if !o.deaf {
+		w.hear()
+		remembering.Fresh = w.view
+	}
+	w.decider, err = policy.New(remembering)
 	require.NoError(w.tb, err)
-	cfg := gateway.Config{Fleet: w.fleet, Effects: w.effects, Audit: w.effects, Decider: decider, Issuer: issuer}
+	cfg := gateway.Config{Fleet: w.fleet, Effects: w.effects, Audit: w.effects, Decider: w.decider, View: w.view, Issuer: issuer}
 	if o.config != nil {
 		o.config(&cfg)
 	}
@@ -242,6 +265,35 @@ func (w *world) start(o options, listener net.Listener) {
 		w.client.CloseIdleConnections()
 		w.gateway.Close()
 	})
+}
+
+// forget stops the recording of what the upstream gets.
+func (w *world) forget() {
+	srv := httptest.NewServer(w.sent.next)
+	w.tb.Cleanup(srv.Close)
+	w.fleet.change(func(c *wire.Connector) { c.Upstream = srv.URL })
+}
+
+// hear wires the gateway to the graph's writes and to revocations, as one process does.
+func (w *world) hear() {
+	h, err := server.NewHub(w.tb.Context(), w.ledger, hub.Config{})
+	require.NoError(w.tb, err)
+	w.view.Standing()
+	_, err = h.Subscribe("gateway", w.view, hub.Standing)
+	require.NoError(w.tb, err)
+	w.hub.Store(h)
+}
+
+// committed tells the gateway of a write.
+func (w *world) committed(store *graphstore.Store, c graphstore.Commit) {
+	h := w.hub.Load()
+	if h == nil {
+		return
+	}
+	zookie, err := store.Zookie(c)
+	event := hub.Changed(c, zookie)
+	event.All = event.All || err != nil
+	h.Publish(event)
 }
 
 func (w *world) upstream(o options) string {

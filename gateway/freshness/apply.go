@@ -2,6 +2,7 @@ package freshness
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/wire"
@@ -66,9 +67,24 @@ func (v *View) move(e wire.Event) {
 		v.era.Add(1)
 	}
 	for _, ref := range e.Raise {
+		v.upheld(ref)
 		v.raise(ref)
 	}
 	v.hear(e.Zookie)
+}
+
+// tokenLife is longer than any token lives.
+const tokenLife = 2 * time.Hour
+
+// upheld puts a token into the deny set whose edge was written by another way than a
+// revocation's: leg 0 is not asked of the graph while the set is trusted.
+func (v *View) upheld(ref agentid.Ref) {
+	if ref.Type() != agentid.TypeToken {
+		return
+	}
+	if _, ok := v.denied.get(ref); !ok {
+		v.deny([]wire.Denial{{Target: ref, Until: v.cfg.Now().Add(tokenLife)}})
+	}
 }
 
 // raise moves the generation that answers on a ref rest on: an agent's or a token's own,

@@ -213,6 +213,15 @@ func TestDenySet(t *testing.T) {
 	require.Less(t, v.Denials(), 3000)
 }
 
+// TestTokenRevokedByAnotherWay: a write to its edge is a denial too.
+func TestTokenRevokedByAnotherWay(t *testing.T) {
+	v, _ := warm(t)
+	(&stream{t, v, 1}).apply(wire.Event{Kind: wire.EventChanged, Raise: []agentid.Ref{token, leaf}})
+	got, is := v.Denied(v.Rests(all), all)
+	require.True(t, is)
+	require.Equal(t, token, got)
+}
+
 // TestEventsAreInOrder: a repeated one does nothing, a gap and an unknown kind make the
 // View cold.
 func TestEventsAreInOrder(t *testing.T) {

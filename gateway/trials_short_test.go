@@ -1,0 +1,6 @@
+//go:build !long
+
+package gateway_test
+
+// trials of TestNothingIsAllowedAfterTheReturn; ten thousand with the tag long.
+const trials = 700
