@@ -30,8 +30,11 @@ func (w *world) federate(t *testing.T, kind idp.Kind, change func(*ledger.Identi
 	p := idp.Start(t, kind, idp.Config{Clients: []idp.Client{ours}, Resources: []string{w.base + "/acme"}})
 	row := ledger.IdentityProvider{
 		Tenant: "acme", Name: "corp", Issuer: p.Issuer, ClientID: ours.ID, Scopes: []string{"email", "profile", "groups"},
-		Flows:        []ledger.LoginFlow{ledger.FlowLogin, ledger.FlowDevice, ledger.FlowExchange, ledger.FlowIDJAG},
-		Groups:       []ledger.GroupRule{{Group: "refunders", Resource: must(agentid.AgentTypeRef("acme", "refund-agent")), Relation: "launcher"}},
+		Flows: []ledger.LoginFlow{ledger.FlowLogin, ledger.FlowDevice, ledger.FlowExchange, ledger.FlowIDJAG},
+		Groups: []ledger.GroupRule{
+			{Group: "refunders", Resource: must(agentid.AgentTypeRef("acme", "refund-agent")), Relation: "launcher"},
+			{Group: "refunders", Resource: must(agentid.ResourceRef("payments_account", "acme", "stripe")), Relation: "refunder"},
+		},
 		AllowPrivate: true,
 	}
 	if change != nil {

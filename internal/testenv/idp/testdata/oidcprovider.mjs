@@ -12,6 +12,7 @@ const escape = (s) => String(s ?? '').replace(/[&<>"]/g, (c) => `&#${c.charCodeA
 const scopes = 'openid email profile groups offline_access'
 let provider
 let config
+let built // of which keys and clients
 
 function build(issuer) {
   const p = new Provider(issuer, {
@@ -41,6 +42,7 @@ function build(issuer) {
       await grant.save()
       return grant
     },
+    issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     ttl: { AccessToken: 300, IdToken: 300, Interaction: 600, Session: 600, Grant: 600, RefreshToken: 600, DeviceCode: 600 },
     features: {
@@ -98,7 +100,11 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   if (!server.listening) await new Promise((done, fail) => server.once('error', fail).listen(config.port, '127.0.0.1', done))
   const { port } = server.address()
   const issuer = `http://127.0.0.1:${port}`
-  provider = build(issuer)
+  const fixed = JSON.stringify([config.jwks, config.clients])
+  if (fixed !== built) { // people who change leave sessions and tokens alone
+    built = fixed
+    provider = build(issuer)
+  }
   console.log(JSON.stringify({ issuer, port }))
 }
 process.exit(0)
