@@ -48,8 +48,10 @@ type rig struct {
 	token   string
 	reloads int
 	hub     *hub.Hub
-	key     json.RawMessage
-	expires string
+	// flushing gets one for each wait for the gateways that begins.
+	flushing chan struct{}
+	key      json.RawMessage
+	expires  string
 }
 
 // flaky is the graph, which can be made to fail as if it went away.
@@ -91,13 +93,13 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, ledger: l, engine: e, graph: &flaky{PermissionsServiceClient: e.Permissions()}}
 	gateways, err := hub.New(hub.Config{Newer: l.Newer})
 	require.NoError(t, err)
-	r.hub = gateways
+	r.hub, r.flushing = gateways, make(chan struct{})
 	revoker, err := revocation.NewRevoker(revocation.RevokerConfig{Ledger: l, Graph: r.graph, Hub: gateways, Settled: r.Reload})
 	require.NoError(t, err)
 	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Revoker: revoker})
 	require.NoError(t, err)
 	r.service, err = admin.New(admin.Config{
-		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: revoker, Fleet: r, Hub: gateways, Agents: lives,
+		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: revoker, Fleet: r, Hub: flushed{gateways, r.flushing}, Agents: lives,
 		Kinds: connectors.Builtin(), Refusals: refusals,
 	})
 	require.NoError(t, err)
@@ -113,6 +115,20 @@ func newRig(t *testing.T) *rig {
 	r.key = agentKey.Public()
 	r.expires = time.Now().Add(time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
 	return r
+}
+
+// flushed is the hub, which tells when somebody waits for the gateways.
+type flushed struct {
+	*hub.Hub
+	begun chan<- struct{}
+}
+
+func (f flushed) Flush(ctx context.Context) (hub.Outcome, error) {
+	select {
+	case f.begun <- struct{}{}:
+	default:
+	}
+	return f.Hub.Flush(ctx)
 }
 
 // newKey makes a public key.

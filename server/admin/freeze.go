@@ -39,11 +39,9 @@ func (s *Service) Freeze(ctx context.Context, ref agentid.Ref, reason string) (a
 		return agents.Change{}, err
 	}
 	receipt, err := s.cfg.Revoker.Take(ctx, revocation.Taking{
-		Intent: ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)},
-		Change: func(ctx context.Context) error {
-			_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, administrator(ctx), s.freezeRecord(ctx, "freeze", ref, reason))
-			return err //nolint:wrapcheck // an agentid.Error
-		},
+		Intent:  ledger.Revocation{Target: ref, Reason: reason, Actor: administrator(ctx)},
+		Records: []auditlog.Record{s.freezeRecord(ctx, "freeze", ref, reason)},
+		Begin:   s.cfg.Ledger.BeginFreeze,
 		Edges: func(ctx context.Context) (relations.Set, error) {
 			wanted, err := o.edges(ctx, s)
 			return wanted.set(), err

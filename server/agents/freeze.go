@@ -59,9 +59,10 @@ func (s *Service) Freeze(ctx context.Context, by Actor, ref agentid.Ref, reason 
 	if err != nil {
 		return Change{}, err
 	}
-	receipt, err := s.takeAway(ctx, by, row, reason, unlock, func(ctx context.Context) error {
-		_, err := s.cfg.Ledger.AddFreeze(ctx, ref, reason, by.name(), s.stateRecord(ctx, by, "agent.freeze", row, reason))
-		return err
+	receipt, err := s.cfg.Revoker.Take(ctx, revocation.Taking{
+		Intent:  ledger.Revocation{Target: ref, Agent: ref, Reason: reason, Actor: by.name()},
+		Records: []auditlog.Record{s.stateRecord(ctx, by, "agent.freeze", row, reason)},
+		Begin:   s.cfg.Ledger.BeginFreeze, Edges: s.edgesOf(ref), Told: unlock,
 	})
 	if err != nil {
 		return Change{}, err
@@ -131,12 +132,9 @@ func (s *Service) settledRow(ctx context.Context, ref agentid.Ref) (ledger.Agent
 	return row, err
 }
 
-func (s *Service) takeAway(ctx context.Context, by Actor, row ledger.Agent, reason string, told func(), change func(ctx context.Context) error) (revocation.Receipt, error) {
-	return s.cfg.Revoker.Take(ctx, revocation.Taking{
-		Intent: ledger.Revocation{Target: row.Ref, Agent: row.Ref, Reason: reason, Actor: by.name()},
-		Change: change, Told: told,
-		Edges: func(ctx context.Context) (relations.Set, error) { return s.toggle(ctx, row.Ref) },
-	})
+// edgesOf reads the switch as the ledger wants it when it is asked.
+func (s *Service) edgesOf(ref agentid.Ref) func(context.Context) (relations.Set, error) {
+	return func(ctx context.Context) (relations.Set, error) { return s.toggle(ctx, ref) }
 }
 
 // Replay completes an intent on an agent that a crash or an outage left open.

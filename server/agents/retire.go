@@ -5,7 +5,9 @@ import (
 	"sync"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // retireBatch is how many descendants one transaction retires.
@@ -25,8 +27,10 @@ func (s *Service) Retire(ctx context.Context, by Actor, ref agentid.Ref) (Change
 	if err != nil {
 		return Change{}, err
 	}
-	receipt, err := s.takeAway(ctx, by, row, StateRetired, unlock, func(ctx context.Context) error {
-		return s.cfg.Ledger.RetireAgent(ctx, ref, s.stateRecord(ctx, by, "agent.retire", row, StateRetired))
+	receipt, err := s.cfg.Revoker.Take(ctx, revocation.Taking{
+		Intent:  ledger.Revocation{Target: ref, Agent: ref, Reason: StateRetired, Actor: by.name()},
+		Records: []auditlog.Record{s.stateRecord(ctx, by, "agent.retire", row, StateRetired)},
+		Begin:   s.cfg.Ledger.BeginRetire, Edges: s.edgesOf(ref), Told: unlock,
 	})
 	if err != nil {
 		return Change{}, err

@@ -218,25 +218,28 @@ func (l *Ledger) Lineage(ctx context.Context, ref agentid.Ref) ([]Agent, error) 
 
 // RetireAgent ends an agent for good; one that is retired already stays as it is.
 func (l *Ledger) RetireAgent(ctx context.Context, ref agentid.Ref, records ...auditlog.Record) error {
-	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
-		a, err := getAgent(ctx, tx.Query, ref)
-		if err != nil {
-			return err
-		}
-		switch a.State {
-		case AgentRetired:
-			return errUnchanged
-		case AgentSpawning:
-			return agentid.Unavailable("spawn_in_progress", errors.New("its edges are not known to be in the graph"))
-		case AgentActive:
-		}
-		_, err = tx.Exec(ctx, `UPDATE agents SET state = ?, version = version + 1, updated = ? WHERE tenant = ? AND name = ?`,
-			AgentRetired, micros(l.now()), ref.Tenant(), ref.Name())
-		return err
-	})
+	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error { return l.retire(ctx, tx, ref) })
 	if errors.Is(err, errUnchanged) {
 		return nil
 	}
+	return err
+}
+
+// retire gives errUnchanged for an agent that is retired already.
+func (l *Ledger) retire(ctx context.Context, tx *sqlitedb.Tx, ref agentid.Ref) error {
+	a, err := getAgent(ctx, tx.Query, ref)
+	if err != nil {
+		return err
+	}
+	switch a.State {
+	case AgentRetired:
+		return errUnchanged
+	case AgentSpawning:
+		return agentid.Unavailable("spawn_in_progress", errors.New("its edges are not known to be in the graph"))
+	case AgentActive:
+	}
+	_, err = tx.Exec(ctx, `UPDATE agents SET state = ?, version = version + 1, updated = ? WHERE tenant = ? AND name = ?`,
+		AgentRetired, micros(l.now()), ref.Tenant(), ref.Name())
 	return err
 }
 

@@ -33,19 +33,24 @@ func (l *Ledger) AddFreeze(ctx context.Context, ref agentid.Ref, reason, actor s
 	}
 	var left []Freeze
 	err := l.write(ctx, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
-			ref.String(), reason, actor, micros(l.now()))
-		if err == nil && ref.Type() == agentid.TypePrincipal {
-			_, err = tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since)
-				SELECT 'agent:' || tenant || '/' || name, ?, ?, ? FROM agents WHERE principal = ? AND state <> 2 ON CONFLICT DO NOTHING`,
-				ReasonOwnerLost, actor, micros(l.now()), ref.String())
-		}
+		err := l.addFreeze(ctx, tx, ref, reason, actor)
 		if err == nil {
 			left, err = freezes(ctx, tx.Query, ref)
 		}
 		return err
 	})
 	return left, err
+}
+
+func (l *Ledger) addFreeze(ctx context.Context, tx *sqlitedb.Tx, ref agentid.Ref, reason, actor string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
+		ref.String(), reason, actor, micros(l.now()))
+	if err == nil && ref.Type() == agentid.TypePrincipal {
+		_, err = tx.Exec(ctx, `INSERT INTO freezes (ref, reason, actor, since)
+			SELECT 'agent:' || tenant || '/' || name, ?, ?, ? FROM agents WHERE principal = ? AND state <> 2 ON CONFLICT DO NOTHING`,
+			ReasonOwnerLost, actor, micros(l.now()), ref.String())
+	}
+	return err
 }
 
 // RemoveFreeze takes a reason away and returns those that are left: only when there is

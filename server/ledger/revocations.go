@@ -34,8 +34,37 @@ const revocationColumns = `epoch, target, agent, reason, actor, expires, created
 // never given out twice. From its return on the intent survives a crash: until it is
 // settled it is among OpenRevocations, to be replayed.
 func (l *Ledger) BeginRevocation(ctx context.Context, r Revocation, records ...auditlog.Record) (Revocation, error) {
-	if r.Target.IsZero() || len(r.Reason) > maxReason || len(r.Actor) > maxSubject {
-		return Revocation{}, agentid.Invalidf("target", "want a target, and a short reason and actor")
+	return l.beginWith(ctx, r, records, nil)
+}
+
+// BeginFreeze is BeginRevocation and AddFreeze in one transaction: from its return on the
+// target is frozen for the reason, whatever happens to the process.
+func (l *Ledger) BeginFreeze(ctx context.Context, r Revocation, records ...auditlog.Record) (Revocation, error) {
+	if r.Reason == "" {
+		return Revocation{}, agentid.Invalidf("reason", "is required")
+	}
+	return l.beginWith(ctx, r, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		return l.addFreeze(ctx, tx, r.Target, r.Reason, r.Actor)
+	})
+}
+
+// BeginRetire is BeginRevocation and RetireAgent in one transaction.
+func (l *Ledger) BeginRetire(ctx context.Context, r Revocation, records ...auditlog.Record) (Revocation, error) {
+	return l.beginWith(ctx, r, records, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		if err := l.retire(ctx, tx, r.Target); !errors.Is(err, errUnchanged) {
+			return err
+		}
+		return nil
+	})
+}
+
+// beginWith records an intent, and in the same transaction what also does.
+func (l *Ledger) beginWith(ctx context.Context, r Revocation, records []auditlog.Record, also func(ctx context.Context, tx *sqlitedb.Tx) error) (Revocation, error) {
+	if r.Target.IsZero() || len(r.Actor) > maxSubject {
+		return Revocation{}, agentid.Invalidf("target", "want a target, and a short actor")
+	}
+	if len(r.Reason) > maxReason {
+		return Revocation{}, agentid.Invalidf("reason", "is longer than %d bytes", maxReason)
 	}
 	r.Created, r.Settled, r.Zookie = l.now().UTC().Truncate(time.Microsecond), time.Time{}, ""
 	filter, err := r.Filter.text(r.Created)
@@ -53,6 +82,9 @@ func (l *Ledger) BeginRevocation(ctx context.Context, r Revocation, records ...a
 			return err
 		}
 		r.Epoch = agentid.Epoch(epoch)
+		if also != nil {
+			return also(ctx, tx)
+		}
 		if r.Target.Type() != agentid.TypeToken {
 			return nil
 		}

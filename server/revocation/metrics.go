@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentid-dev/agentid"
 )
 
 type metrics struct {
@@ -18,7 +20,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer, l Ledger) (*metrics, error) {
 	m := &metrics{
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "agentid_revocations_total", Help: "Revocations by the kind of target and outcome: done, or open when it is to be replayed.",
+			Name: "agentid_revocations_total", Help: "Revocations by the kind of target and outcome: done, open when it is to be replayed, refused when nothing was begun.",
 		}, []string{"target", "outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "agentid_revocation_seconds", Help: "How long a revocation took until it was acknowledged.",
@@ -50,11 +52,14 @@ func (r *Revoker) Count(target string, took time.Duration, err error) {
 	r.metrics.done(target, took, err)
 }
 
-// done counts one revocation. An error leaves it open, or it was refused: nothing of it
-// is known to be done.
+// done counts one revocation.
 func (m *metrics) done(target string, took time.Duration, err error) {
 	if err != nil {
-		m.total.WithLabelValues(target, "open").Inc()
+		outcome := "refused"
+		if k := agentid.KindOf(err); k == agentid.KindUnavailable || k == agentid.KindInternal {
+			outcome = "open"
+		}
+		m.total.WithLabelValues(target, outcome).Inc()
 		return
 	}
 	m.total.WithLabelValues(target, "done").Inc()

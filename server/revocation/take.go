@@ -22,8 +22,9 @@ import (
 type Taking struct {
 	Intent  ledger.Revocation // Target, Reason and Actor; for a token Agent and Expires
 	Records []auditlog.Record // written with the intent
-	// Change is the ledger's own part: the reason of a freeze, the state of an agent.
-	Change func(ctx context.Context) error
+	// Begin records the intent with what it means for the ledger, in one transaction: the
+	// reason of a freeze, the state of an agent. nil: the intent alone.
+	Begin func(ctx context.Context, intent ledger.Revocation, records ...auditlog.Record) (ledger.Revocation, error)
 	// Edges are what the graph has to say afterwards, by what the ledger says then.
 	Edges func(ctx context.Context) (relations.Set, error)
 	// Told is called once everything is settled and every gateway was told, before it is
@@ -34,28 +35,28 @@ type Taking struct {
 // errStillThere means that the graph acknowledged a write and then did not show it.
 var errStillThere = errors.New("what was written is not read back")
 
-// Take takes something away: intent and epoch in the ledger, the denial to every gateway,
-// the ledger's own change, the edges (read back), settled. When it returns without an
-// error, no request that starts afterwards is allowed what was taken.
+// Take takes something away: intent, epoch and state in the ledger, the denial to every
+// gateway, the edges (read back), settled. When it returns without an error, no request
+// that starts afterwards is allowed what was taken.
 //
 // On an error after the first step the intent and the denial stay, and the intent is
-// replayed: the caller may only not rely on it yet. KindUnavailable, or what Change said.
+// replayed: the caller may only not rely on it yet. KindUnavailable, or what Begin said,
+// with which nothing was begun.
 func (r *Revoker) Take(ctx context.Context, t Taking) (_ Receipt, err error) {
 	begun := r.cfg.Now()
 	defer func() { r.metrics.done(t.Intent.Target.Type(), r.cfg.Now().Sub(begun), err) }()
 	ctx = context.WithoutCancel(ctx) // the caller may go away; what was begun is ended
-	intent, err := r.Begin(ctx, t.Intent, t.Records...)
+	begin := t.Begin
+	if begin == nil {
+		begin = r.cfg.Ledger.BeginRevocation
+	}
+	intent, err := begin(ctx, t.Intent, t.Records...)
 	if err != nil {
 		return Receipt{}, err
 	}
+	failpoint.Hit("revoke.intent")
 	denied := r.Deny(intent, intent.Target)
 	failpoint.Hit("revoke.denied")
-	if t.Change != nil {
-		if err := t.Change(ctx); err != nil {
-			r.giveUp(ctx, t, intent)
-			return Receipt{}, err
-		}
-	}
 	set, err := t.Edges(ctx)
 	if err != nil {
 		return Receipt{}, err
@@ -65,18 +66,6 @@ func (r *Revoker) Take(ctx context.Context, t Taking) (_ Receipt, err error) {
 		return Receipt{}, err
 	}
 	return r.signed(receipt, begun, denied), nil
-}
-
-// giveUp settles an intent whose change was refused at what the ledger says: the denial
-// gives way at once. Where that fails the intent is replayed, to the same end.
-func (r *Revoker) giveUp(ctx context.Context, t Taking, intent ledger.Revocation) {
-	set, err := t.Edges(ctx)
-	if err == nil {
-		_, err = r.Settle(ctx, intent, set)
-	}
-	if err != nil {
-		r.cfg.Logger.WarnContext(ctx, "a revocation that was refused is settled later", "epoch", int64(intent.Epoch), "error", err)
-	}
 }
 
 // signed completes a receipt with what the denials did and how long all of it took.
