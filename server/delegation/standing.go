@@ -274,6 +274,10 @@ func (s *Service) Start(ctx context.Context, principal agentid.Ref, issuer strin
 		}
 	}
 	started, err := s.cfg.Agents.Register(ctx, agents.Actor{Principal: principal}, spec)
+	if agentid.ReasonOf(err) == "lifetime_exceeds_limit" && err != nil && l.Expires.IsZero() {
+		spec.Expires = time.Time{} // as long as limits allow, which is less than the delegation does
+		started, err = s.cfg.Agents.Register(ctx, agents.Actor{Principal: principal}, spec)
+	}
 	if err != nil || l.Delegation == "" {
 		return started, err
 	}
