@@ -53,12 +53,17 @@ func hold(key Key) (held, error) {
 
 // New checks the config. Nothing is sent.
 func New(cfg Config) (*Client, error) {
+	if cfg.Agent.Type() != agentid.TypeAgent {
+		return nil, agentid.Invalidf("agent", "want agent:tenant/name")
+	}
+	return connect(cfg)
+}
+
+// connect makes a client; without an agent it authenticates nowhere.
+func connect(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.Issuer)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, agentid.Invalidf("issuer", "want scheme://host[/tenant]")
-	}
-	if cfg.Agent.Type() != agentid.TypeAgent {
-		return nil, agentid.Invalidf("agent", "want agent:tenant/name")
 	}
 	if cfg.Key.IsZero() {
 		return nil, agentid.Invalidf("key", "an agent needs its private key")
@@ -132,13 +137,15 @@ func (c *Client) form(ctx context.Context, path string, form url.Values, bound b
 }
 
 func (c *Client) sendForm(ctx context.Context, path string, form url.Values, bound bool) (refusal.Answer, error) {
-	assertion, err := c.assertion(c.keys().key)
-	if err != nil {
-		return refusal.Answer{}, err
+	if !c.cfg.Agent.IsZero() {
+		assertion, err := c.assertion(c.keys().key)
+		if err != nil {
+			return refusal.Answer{}, err
+		}
+		form.Set("client_id", c.cfg.Agent.String())
+		form.Set("client_assertion_type", clientauth.AssertionType)
+		form.Set("client_assertion", assertion)
 	}
-	form.Set("client_id", c.cfg.Agent.String())
-	form.Set("client_assertion_type", clientauth.AssertionType)
-	form.Set("client_assertion", assertion)
 	target := c.cfg.Issuer + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {

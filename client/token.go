@@ -187,16 +187,23 @@ func (c *Client) issue(ctx context.Context, req TokenRequest, form url.Values) (
 
 // audienceOf reads the audience of a token that came from the broker itself.
 func audienceOf(token string) string {
+	audience, _ := read(token)
+	return audience
+}
+
+// read reads audience and agent of a token that came from the broker itself.
+func read(token string) (audience, agent string) {
 	_, rest, _ := strings.Cut(token, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	data, err := base64.RawURLEncoding.DecodeString(payload)
 	var claims struct {
 		Audience string `json:"aud"`
+		ClientID string `json:"client_id"`
 	}
 	if err != nil || json.Unmarshal(data, &claims) != nil {
-		return ""
+		return "", ""
 	}
-	return claims.Audience
+	return claims.Audience, claims.ClientID
 }
 
 // Revoke takes a token of this agent back (RFC 7009). It returns once that holds.

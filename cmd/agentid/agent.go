@@ -21,7 +21,7 @@ func newAgent() *cobra.Command {
 		columns: []string{"tenant", "name", "type", "principal", "state", "expires", "frozen_for"}, freezes: true,
 	}
 	cmd := g.command(conn)
-	cmd.AddCommand(newKeygen(), g.register(conn), g.spawn(conn), g.respawn(conn), newRotate(conn), g.narrow(conn), g.retire(conn), g.tokens(conn), g.tree(conn))
+	cmd.AddCommand(newKeygen(), g.register(conn), g.spawn(conn), g.respawn(conn), newRotate(conn), newAgentEnrol(), g.narrow(conn), g.retire(conn), g.tokens(conn), g.tree(conn))
 	return cmd
 }
 

@@ -85,7 +85,7 @@ agent.` + connectionHelp,
 func readToken(in io.Reader, file string) (string, error) {
 	switch file {
 	case "":
-		return "", usagef("--token: name the file that holds the token, or - for standard input")
+		return "", usagef("name the file that holds the token, or - for standard input")
 	case "-":
 	default:
 		f, err := os.Open(file)
