@@ -30,6 +30,8 @@ import (
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server/admin"
 	"github.com/agentid-dev/agentid/server/agents"
+	"github.com/agentid-dev/agentid/server/discovery"
+	"github.com/agentid-dev/agentid/server/enrol"
 	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 	"github.com/agentid-dev/agentid/server/revocation"
@@ -98,8 +100,13 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	lives, err := agents.New(agents.Config{Ledger: l, Graph: r.graph, Revoker: revoker})
 	require.NoError(t, err)
+	issuers, err := discovery.NewIssuers("https://broker.example")
+	require.NoError(t, err)
+	workloads, err := enrol.New(enrol.Config{Ledger: l, Agents: lives, Issuers: issuers})
+	require.NoError(t, err)
 	r.service, err = admin.New(admin.Config{
-		Ledger: l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: revoker, Fleet: r, Hub: flushed{gateways, r.flushing}, Agents: lives,
+		Workloads: workloads,
+		Ledger:    l, Graph: r.graph, Schema: e.Schema(), Signer: keys, Revoker: revoker, Fleet: r, Hub: flushed{gateways, r.flushing}, Agents: lives,
 		Kinds: connectors.Builtin(), Refusals: refusals,
 	})
 	require.NoError(t, err)
