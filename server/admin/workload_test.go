@@ -86,7 +86,7 @@ func TestMisconfiguredIssuerIsRefusedWhenAdded(t *testing.T) {
 	}{
 		"unreachable":             {with(good, doc{"issuer": down.URL()}), "issuer", "could not be reached"},
 		"another issuer inside":   {with(good, doc{"issuer": another.URL()}), "issuer", "names another issuer"},
-		"no key":                  {with(good, doc{"issuer": keyless.URL()}), "issuer", "no key"},
+		"no key":                  {with(good, doc{"issuer": keyless.URL()}), "issuer", "no array called keys"},
 		"http outside loopback":   {with(good, doc{"issuer": "http://issuer.example"}), "issuer", "https"},
 		"a private address":       {with(good, doc{"issuer": "https://10.0.0.1", "allow_private": nil}), "issuer", "not public"},
 		"the metadata service":    {with(good, doc{"issuer": "https://169.254.169.254"}), "issuer", "not public"},

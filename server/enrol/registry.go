@@ -79,6 +79,9 @@ func (s *Service) Try(ctx context.Context, setting sources.Setting) error {
 		reason := err.Error()
 		if e := agentid.AsError(err); e.Kind != agentid.KindInternal {
 			reason = e.Message
+			if e.Cause != nil { // the reader configures the issuer
+				reason += ": " + e.Cause.Error()
+			}
 		}
 		return agentid.Errorf(agentid.KindInvalid, "issuer_unusable", "its keys cannot be had: %s", reason).WithField("issuer").WithCause(err)
 	}
