@@ -29,8 +29,8 @@ const (
 	// AssertionSPIFFE is the client_assertion_type of a JWT-SVID
 	// (draft-ietf-oauth-spiffe-client-auth).
 	AssertionSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
-	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
-	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"      //nolint:gosec // an identifier
+	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token" //nolint:gosec // an identifier
 )
 
 // Workloads is enrol.Service.
