@@ -9,7 +9,7 @@ import (
 )
 
 func newDemo() *cobra.Command {
-	var keep, verbose bool
+	var keep, verbose, apart bool
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run the worked example: one agent, one refund, everything else refused", Args: cobra.NoArgs,
 		Long: `Start everything on loopback over a folder of its own, run the worked example with Stripe's
@@ -17,10 +17,11 @@ own SDK against a payments simulator, print each step, and stop. Exit code 0 onl
 expectation held.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo.Run(cmd.Context(), demo.Options{ //nolint:wrapcheck // begins with "demo"
-				Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Color: terminal(), Verbose: verbose, Keep: keep, Version: version(),
+				Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Color: terminal(), Verbose: verbose, Keep: keep, Apart: apart, Version: version(),
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&apart, "apart", false, "broker and gateway apart, over mutual TLS")
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the data folder behind")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "also print the server's log lines")
 	return cmd

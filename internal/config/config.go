@@ -137,6 +137,9 @@ const (
 	sealKeyFile    = "seal.key"
 )
 
+// Fill puts the named defaults where a configuration that was made in code is silent.
+func (c *Config) Fill() { c.fill() }
+
 // fill puts the named defaults where the file is silent.
 func (c *Config) fill() {
 	set(&c.DataDir, defaultDataDir)

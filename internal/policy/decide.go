@@ -25,6 +25,9 @@ type Config struct {
 	// Memory bounds what is remembered, in bytes; DefaultMemory by default, below zero:
 	// nothing is remembered.
 	Memory int64
+	// Sample is given one in SampleEach answers from memory, to be rechecked. It must not
+	// wait. nil: none.
+	Sample func(Question, Allowed)
 }
 
 // Defaults of a Decider.
@@ -47,10 +50,11 @@ type Decider struct {
 	flights decisions.Flights[*remembered]
 	clock   clock
 	stats   stats
+	sample  func(Question, Allowed)
 }
 
 // stats count what became of questions, for metrics.
-type stats struct{ hits, misses, cold atomic.Uint64 }
+type stats struct{ hits, misses, cold, offered atomic.Uint64 }
 
 // Stats are counts since the start.
 type Stats struct {
@@ -77,7 +81,7 @@ func New(cfg Config) (*Decider, error) {
 	if cfg.MaxAge < 0 {
 		return nil, errors.New("policy: MaxAge must not be negative")
 	}
-	d := &Decider{checker: cfg.Checker, now: cfg.Now, maxAge: cfg.MaxAge, fresh: cfg.Fresh, order: cfg.Order}
+	d := &Decider{checker: cfg.Checker, now: cfg.Now, maxAge: cfg.MaxAge, fresh: cfg.Fresh, order: cfg.Order, sample: cfg.Sample}
 	if d.now == nil {
 		d.now = time.Now
 	}

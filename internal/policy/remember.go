@@ -100,7 +100,11 @@ func (d *Decider) recall(now time.Time, q *Question) (Allowed, bool, error) {
 		return Allowed{}, false, nil
 	}
 	d.stats.hits.Add(1)
-	return d.allow(&m, q, r), true, nil
+	a := d.allow(&m, q, r)
+	if d.due() {
+		d.sampled(*q, a)
+	}
+	return a, true, nil
 }
 
 // names reports whether a question names what its subject stands for, which is refused.
@@ -132,7 +136,11 @@ func (d *Decider) heard(ctx context.Context, now time.Time, q *Question) (Allowe
 	}
 	if len(q.Inputs) > 0 {
 		if r, ok, err := d.local(q, &m); ok || err != nil {
-			return d.allowed(&m, q, r, err)
+			a, err := d.allowed(&m, q, r, err)
+			if err == nil && d.due() {
+				d.sampled(*q, a)
+			}
+			return a, err
 		}
 	}
 	find := func(ctx context.Context) (*remembered, error) { return d.find(ctx, q, &m, key) }

@@ -22,6 +22,7 @@ type Options struct {
 	Color   bool
 	Verbose bool // also write the server's log lines
 	Keep    bool // leave the data folder behind, and say where
+	Apart   bool // broker and gateway over the internal API, with certificates of their own
 	Version string
 }
 
@@ -44,7 +45,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Verbose {
 		logger = slog.New(slog.NewTextHandler(o.Err, nil))
 	}
-	w, err := newWorld(ctx, dir, logger, o.Version)
+	w, err := newWorld(ctx, dir, o.Apart, logger, o.Version)
 	if err != nil {
 		return errors.Join(fmt.Errorf("demo: %w", err), w.close(ctx))
 	}

@@ -13,8 +13,14 @@ import (
 
 // TestDemo runs the demo as "make demo" does: it checks its own expectations.
 func TestDemo(t *testing.T) {
+	t.Run("one process", func(t *testing.T) { runs(t, false) })
+	t.Run("apart", func(t *testing.T) { runs(t, true) })
+}
+
+func runs(t *testing.T, apart bool) {
+	t.Helper()
 	var out, log bytes.Buffer
-	err := demo.Run(t.Context(), demo.Options{Out: &out, Err: &log, Verbose: true})
+	err := demo.Run(t.Context(), demo.Options{Out: &out, Err: &log, Verbose: true, Apart: apart})
 	require.NoError(t, err, out.String())
 	require.NotContains(t, out.String(), "NOT AS EXPECTED")
 	require.NotContains(t, out.String(), "\x1b[", "no colour off a terminal")

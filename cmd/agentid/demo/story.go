@@ -29,6 +29,10 @@ type story struct {
 
 func (s *story) opening(context.Context) error {
 	s.page.line("%s", s.page.paint(bold, "AgentID: one agent, one refund, enforced end to end"))
+	if s.apart {
+		s.page.note("The gateway runs apart from its broker: over mutual TLS it asks the broker's graph, has its\n" +
+			"settings and the upstream's credential, reserves, and writes the audit.")
+	}
 	s.page.note("Running on loopback: the broker and gateway with their embedded graph and ledger, a\n" +
 		"payments simulator in Stripe's wire format, and beside the agent its proxy.\n" +
 		"The agent is Stripe's own Go SDK. Its base URL points at the proxy; nothing else differs.\n" +

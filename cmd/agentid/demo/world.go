@@ -40,17 +40,19 @@ type world struct {
 	logger   *slog.Logger
 	sim      *paysim.Simulator
 	process  *process.Process
+	gateway  *process.Apart // nil: the gateway is in process
 	admin    adminclient.Admin
 	agent    *client.Client
 	ref      agentid.Ref
 	resource string
+	apart    bool // broker and gateway over the internal API
 	servers  []*http.Server
 }
 
 // newWorld starts the simulator and the server, declares the tenant and registers the
 // agent. What was started is in the world also when it fails.
-func newWorld(ctx context.Context, dir string, logger *slog.Logger, version string) (*world, error) {
-	w := &world{logger: logger}
+func newWorld(ctx context.Context, dir string, apart bool, logger *slog.Logger, version string) (*world, error) {
+	w := &world{logger: logger, apart: apart}
 	const upstreamKey = "sk_test_the_agent_never_sees_this"
 	upstream, err := w.simulator(upstreamKey)
 	if err != nil {
@@ -121,12 +123,27 @@ func (w *world) serve(ctx context.Context, dir, version string) error {
 	cfg.Broker.Listen, cfg.Broker.URL = broker, "http://"+broker
 	cfg.Gateway.Listen = []string{gateway}
 	w.resource = "http://" + gateway
-	w.process, err = process.Start(ctx, cfg, process.Options{
-		Logger: w.logger, Version: version,
-		Listen: func(_, addr string) (net.Listener, error) { return listeners[addr], nil },
-	})
-	if err != nil {
+	options := process.Options{
+		Logger: w.logger, Version: version, Apart: w.apart,
+		Listen: func(network, addr string) (net.Listener, error) {
+			if l, ok := listeners[addr]; ok {
+				return l, nil
+			}
+			return net.Listen(network, addr)
+		},
+	}
+	if w.apart {
+		if err := certify(&cfg); err != nil {
+			return err
+		}
+	}
+	if w.process, err = process.Start(ctx, cfg, options); err != nil {
 		return err //nolint:wrapcheck // says which part
+	}
+	if w.apart {
+		if err := w.startGateway(ctx, cfg, options, dir); err != nil {
+			return err
+		}
 	}
 	w.admin, err = adminclient.AdminFromFile(cfg.Broker.URL, cfg.Admin.TokenFile)
 	return err //nolint:wrapcheck // names the file
@@ -209,6 +226,9 @@ func (w *world) close(ctx context.Context) error {
 	var all []error
 	for _, s := range w.servers {
 		all = append(all, s.Close())
+	}
+	if w.gateway != nil {
+		all = append(all, w.gateway.Close(ctx))
 	}
 	if w.process != nil {
 		all = append(all, w.process.Close(ctx))

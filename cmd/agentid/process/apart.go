@@ -20,6 +20,7 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/gateway/link"
+	"github.com/agentid-dev/agentid/gateway/sampler"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/failpoint"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
@@ -46,6 +47,7 @@ type Apart struct {
 
 	health   *http.Server
 	healthAt net.Addr
+	running  context.Context // of what runs beside requests, until Close
 	stopLink context.CancelFunc
 	work     sync.WaitGroup
 	stopOtel func(context.Context) error
@@ -123,7 +125,7 @@ func (headers) RequireTransportSecurity() bool { return true }
 // connect follows the broker, and waits for its first state.
 func (a *Apart) connect(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.stopLink = stop
+	a.running, a.stopLink = running, stop
 	a.work.Go(func() { a.link.Run(running) })
 	a.work.Go(func() { renewals(running, a.keeper, a.component("link")) })
 	const look = 100 * time.Millisecond
@@ -148,10 +150,15 @@ func (a *Apart) makeGateway(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}
-	decider, err := policy.New(policy.Config{Checker: checker, Now: a.opts.Now, Fresh: a.link.View()})
+	samples, err := sampler.New(sampler.Config{Logger: a.component("sampler"), Metrics: a.registry})
+	if err != nil {
+		return fmt.Errorf("sampler: %w", err)
+	}
+	decider, err := policy.New(policy.Config{Checker: checker, Now: a.opts.Now, Fresh: a.link.View(), Sample: samples.Offer})
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
+	a.work.Go(func() { samples.Run(a.running, decider) })
 	a.gateway, err = gateway.New(gateway.Config{
 		Fleet: rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider, View: a.link.View(),
 		Kinds: connectors.Builtin(), Issuer: a.link.Issuer(),

@@ -186,6 +186,9 @@ func (p *Process) background(ctx context.Context) {
 	ctx, p.stopWork = context.WithCancel(context.WithoutCancel(ctx))
 	p.work.Go(func() { p.broker.Run(ctx) })
 	p.work.Go(func() { p.replay(ctx) })
+	if p.sample != nil {
+		p.work.Go(func() { p.sample(ctx) })
+	}
 	if p.keeper != nil {
 		p.work.Go(func() { renewals(ctx, p.keeper, p.component("fleet")) })
 	}

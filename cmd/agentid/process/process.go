@@ -24,6 +24,7 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/gateway/freshness"
+	"github.com/agentid-dev/agentid/gateway/sampler"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
@@ -75,7 +76,8 @@ type Process struct {
 	behind   atomic.Bool // a gateway's evidence of a restore is being dealt with
 	broker   *server.Broker
 	admin    *admin.Service
-	gateway  *gateway.Gateway // nil in a broker alone
+	gateway  *gateway.Gateway      // nil in a broker alone
+	sample   func(context.Context) // rechecks what the gateway remembers; nil without one
 	keeper   *fleetcert.Keeper
 	internal *internalapi.API // nil without gateways apart
 	registry *prometheus.Registry
@@ -292,10 +294,15 @@ func (p *Process) makeGateway(context.Context) error {
 	if _, err := p.hub.Load().Subscribe("gateway", view, hub.Standing); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	decider, err := policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: view, Order: order})
+	samples, err := sampler.New(sampler.Config{Logger: p.component("sampler"), Metrics: p.registry})
+	if err != nil {
+		return fmt.Errorf("sampler: %w", err)
+	}
+	decider, err := policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: view, Order: order, Sample: samples.Offer})
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
+	p.sample = func(ctx context.Context) { samples.Run(ctx, decider) }
 	p.gateway, err = gateway.New(gateway.Config{
 		Fleet: rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: decider, View: view,
 		Kinds: connectors.Builtin(), Issuer: p.cfg.Broker.URL,
