@@ -3,4 +3,4 @@
 package gateway_test
 
 // trials of TestNothingIsAllowedAfterTheReturn; ten thousand with the tag long.
-const trials = 700
+const trials = 1_000

@@ -79,17 +79,24 @@ func (w *world) take(r *revocation.Revoker, t taking, expiry time.Time) revocati
 	return receipt
 }
 
-// hammer sends one read after another with the token of the trial. A trial has two phases:
-// even, before the call has returned, and odd, after it.
+// hammer sends one read after another with the token of the trial.
 type hammer struct {
 	w       *world
-	phase   atomic.Int64
+	phase   atomic.Int64 // what is true now is its rest by phases
 	token   atomic.Pointer[string]
 	allowed atomic.Int64 // in this phase
 	refused atomic.Int64 // in this phase
 	wrong   atomic.Int64 // allowed though begun after the return
 	strange atomic.Pointer[string]
 }
+
+// The phases of a trial, in order.
+const (
+	given     = iota // nothing was taken away
+	taken            // the call has returned
+	returning        // it is being given back
+	phases
+)
 
 func (h *hammer) run(stop <-chan struct{}) {
 	client := &http.Client{Transport: &http.Transport{}}
@@ -114,8 +121,9 @@ func (h *hammer) run(stop <-chan struct{}) {
 		same := h.phase.Load() == began && *h.token.Load() == token
 		switch {
 		case !same:
-		case resp.StatusCode == http.StatusOK && began%2 == 1:
+		case resp.StatusCode == http.StatusOK && began%phases == taken:
 			h.wrong.Add(1)
+		case began%phases == returning:
 		case resp.StatusCode == http.StatusOK:
 			h.allowed.Add(1)
 		case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
@@ -187,6 +195,7 @@ func TestNothingIsAllowedAfterTheReturn(t *testing.T) {
 		h.next(token)
 		h.until(t, &h.refused, 3, "trial "+strconv.Itoa(i)+": "+kind+" is refused")
 		require.Zero(t, h.wrong.Load(), "trial %d: %s", i, kind)
+		h.next(token)
 		if kind == "token" {
 			token, ref = mint()
 		} else {

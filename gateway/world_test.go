@@ -143,6 +143,14 @@ type checker struct {
 	down atomic.Bool
 }
 
+// Residuals implements policy.ResidualChecker.
+func (c *checker) Residuals(ctx context.Context, z agentid.Zookie, checks []policy.Check) (agentid.Zookie, []policy.Residual, error) {
+	if c.down.Load() {
+		return "", nil, io.ErrUnexpectedEOF
+	}
+	return c.Checker.(policy.ResidualChecker).Residuals(ctx, z, checks)
+}
+
 func (c *checker) CheckBulk(ctx context.Context, z agentid.Zookie, checks []policy.Check) (agentid.Zookie, []policy.Answer, error) {
 	if c.down.Load() {
 		return "", nil, io.ErrUnexpectedEOF

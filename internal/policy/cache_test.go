@@ -129,6 +129,14 @@ func TestRemembered(t *testing.T) {
 	require.EqualValues(t, 2, m.d.Stats().Misses)
 }
 
+// TestAskedOnce: on a clock that runs, one question is asked of the graph once.
+func TestAskedOnce(t *testing.T) {
+	m := newMemory(t, func(c *policy.Config) { c.Now = time.Now })
+	m.allow(m.w.Question(), false)
+	m.allow(m.w.Question(), true)
+	require.EqualValues(t, 1, m.graph.asked.Load())
+}
+
 // TestEveryFieldCounts: a question that differs in one field is another question.
 func TestEveryFieldCounts(t *testing.T) {
 	changes := map[string]func(*policy.Question){

@@ -46,12 +46,11 @@ func heardPlan(q *Question) (*plan, error) {
 
 // whole asks all of a plan.
 func (d *Decider) whole(ctx context.Context, p *plan, q *Question, m *moment) (*remembered, []Answer, error) {
-	made := d.now()
 	found, zookie, err := d.bulk(ctx, p, p.checks, q.AtLeast)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := p.answer(found, zookie, m.stamp, made, made.Add(MaxLife))
+	r, err := p.answer(found, zookie, m.stamp, m.now, m.now.Add(MaxLife))
 	return r, found, err
 }
 

@@ -145,7 +145,9 @@ func (d *Decider) heard(ctx context.Context, now time.Time, q *Question) (Allowe
 	}
 	find := func(ctx context.Context) (*remembered, error) { return d.find(ctx, q, &m, key) }
 	r, err := d.flights.Do(ctx, key, m.stamp, flightLimit, find)
-	if err == nil && !d.holds(r, &m, q.AtLeast) {
+	shared := m
+	shared.now = d.now() // whoever began it may have come a little later
+	if err == nil && !d.holds(r, &shared, q.AtLeast) {
 		// Whoever began it asked for an older revision, or it took its whole life.
 		r, err = find(ctx)
 	}

@@ -72,7 +72,7 @@ func (r *remembered) known(p *plan) (found []Answer, open []Check, err error) {
 // rest answers what base has, and asks what it leaves to the inputs. It reports false where
 // base is not known to be true at the revision that the rest was answered at.
 func (d *Decider) rest(ctx context.Context, p *plan, q *Question, m *moment, base *remembered) (*remembered, bool, error) {
-	made, zookie := d.now(), base.zookie
+	zookie := base.zookie
 	found, open, err := base.known(p)
 	if err != nil {
 		return nil, false, err
@@ -91,7 +91,7 @@ func (d *Decider) rest(ctx context.Context, p *plan, q *Question, m *moment, bas
 			}
 		}
 	}
-	r, err := p.answer(found, zookie, m.stamp, made, base.until)
+	r, err := p.answer(found, zookie, m.stamp, m.now, base.until)
 	return r, true, err
 }
 

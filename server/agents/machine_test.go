@@ -38,7 +38,7 @@ type machine struct {
 
 // TestStateMachine spawns, delegates, narrows, freezes, unfreezes, rotates, retires, lets
 // expire, respawns, changes policy and checks, in any order, and holds every answer
-// against the oracle's.
+// against the oracle's, with decisions remembered and not.
 func TestStateMachine(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if f := flag.Lookup("rapid.seed"); f.Value.String() != "0" {
@@ -56,6 +56,9 @@ func TestStateMachine(t *testing.T) {
 		runs++
 		newMachine(w, fmt.Sprintf("r%d", runs)).drive(rt)
 	})
+	stats := w.remembers.Stats()
+	require.Positive(t, stats.Hits, "the memory was in use")
+	t.Logf("%d decisions from memory, %d of the graph", stats.Hits, stats.Misses)
 }
 
 func flagSet(name string) bool {

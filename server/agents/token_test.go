@@ -93,8 +93,7 @@ func (w *world) use(token string) error {
 	for _, ref := range c.Lineage() {
 		q.Lineage = append(q.Lineage, policy.Member{Agent: ref, Attenuated: bounding[ref]})
 	}
-	_, err = w.decider.Decide(context.Background(), q)
-	return err
+	return w.agreed(q)
 }
 
 // liveQuestion asks whether an agent with its lineage is live, and nothing else.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/agentid-dev/agentid/capability/clientauth"
 	"github.com/agentid-dev/agentid/capability/keyproof"
 	"github.com/agentid-dev/agentid/connectors"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/graphstore"
@@ -32,6 +34,7 @@ import (
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
 	"github.com/agentid-dev/agentid/server/agents"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -54,8 +57,11 @@ type world struct {
 	broker  *server.Broker
 	service *agents.Service
 	decider *policy.Decider
-	handler http.Handler
-	nonce   string
+	// remembers decides as a gateway does, from memory where it can.
+	remembers *policy.Decider
+	hub       atomic.Pointer[hub.Hub]
+	handler   http.Handler
+	nonce     string
 }
 
 // graph is the real one, which can be made to fail, or to act before a write.
@@ -94,7 +100,7 @@ func openWorld(tb testing.TB, dir string) *world {
 	w.ledger, err = ledger.Open(ctx, ledger.Config{Path: filepath.Join(dir, "ledger.db"), SealKey: key, Now: w.now})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = w.ledger.Close() })
-	w.store, err = graphstore.Open(ctx, graphstore.Config{Path: filepath.Join(dir, "graph.db"), Now: w.now})
+	w.store, err = graphstore.Open(ctx, graphstore.Config{Path: filepath.Join(dir, "graph.db"), Now: w.now, OnCommit: w.committed})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = w.store.Close() })
 	w.engine, err = engine.Start(ctx, engine.Config{Datastore: w.store})
@@ -105,8 +111,9 @@ func openWorld(tb testing.TB, dir string) *world {
 	w.graph = &graph{PermissionsServiceClient: w.engine.Permissions()}
 	w.decider, err = policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now})
 	require.NoError(tb, err)
+	w.gateway(ctx)
 	w.broker, err = server.New(ctx, server.Config{
-		BaseURL: base, Ledger: w.ledger, Audit: w.ledger, Permissions: w.graph, Decider: w.decider,
+		BaseURL: base, Ledger: w.ledger, Audit: w.ledger, Permissions: w.graph, Decider: w.decider, Hub: w.hub.Load(),
 		Kinds: connectors.Builtin(), PolicyVersion: schema.Version, Now: w.now, TokensPerMin: 100_000, TokensBurst: 100_000,
 	})
 	require.NoError(tb, err)
@@ -115,6 +122,41 @@ func openWorld(tb testing.TB, dir string) *world {
 	require.NoError(tb, err)
 	w.handler = router
 	return w
+}
+
+// gateway makes a decider that remembers, and tells it of changes as one process does.
+func (w *world) gateway(ctx context.Context) {
+	h, err := server.NewHub(ctx, w.ledger, hub.Config{Now: w.now})
+	require.NoError(w.tb, err)
+	w.hub.Store(h)
+	view := freshness.New(freshness.Config{Now: w.now})
+	view.Standing()
+	_, err = h.Subscribe("gateway", view, hub.Standing)
+	require.NoError(w.tb, err)
+	w.remembers, err = policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now, Fresh: view})
+	require.NoError(w.tb, err)
+}
+
+func (w *world) committed(c graphstore.Commit) {
+	if h := w.hub.Load(); h != nil {
+		zookie, err := w.store.Zookie(c)
+		event := hub.Changed(c, zookie)
+		event.All = event.All || err != nil
+		h.Publish(event)
+	}
+}
+
+// ask decides with caches off and on, on twice: all three agree.
+func (w *world) agreed(q policy.Question) error {
+	w.tb.Helper()
+	_, want := w.decider.Decide(context.Background(), q)
+	for _, when := range []string{"at first", "again"} {
+		_, have := w.remembers.Decide(context.Background(), q)
+		if agentid.ReasonOf(want) != agentid.ReasonOf(have) || (want == nil) != (have == nil) {
+			return fmt.Errorf("remembering, %s: %v; the graph: %v", when, have, want) //nolint:errorlint // neither is the answer
+		}
+	}
+	return want
 }
 
 // names of agent types: root may spawn worker (attenuated), clerk (either way) and
@@ -302,8 +344,7 @@ func (w *world) decide(ref agentid.Ref) error {
 	w.tb.Helper()
 	line := must(w.ledger.Lineage(context.Background(), ref))
 	q := w.question(line)
-	_, err := w.decider.Decide(context.Background(), q)
-	return err
+	return w.agreed(q)
 }
 
 func (w *world) question(line []ledger.Agent) policy.Question {
