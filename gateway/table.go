@@ -47,8 +47,12 @@ func (t *table) route(ctx context.Context, fleet wire.Fleet, host string) (*rout
 		return nil, err
 	}
 	c := t.latest.Load()
-	if c == nil || !slices.EqualFunc(c.from, list, same) {
-		c = t.compile(list)
+	if c == nil || !wire.SameList(c.from, list) {
+		if c == nil || !slices.EqualFunc(c.from, list, same) {
+			c = t.compile(list)
+		} else {
+			c = &compiled{from: list, byHost: c.byHost}
+		}
 		t.latest.Store(c)
 	}
 	r, ok := c.byHost[strings.ToLower(host)]
@@ -63,7 +67,7 @@ func same(a, b wire.Connector) bool { return a.Ref == b.Ref && a.Version == b.Ve
 // compile leaves out what it cannot serve, and a host that two connectors claim: which
 // of them is meant is not for a guess.
 func (t *table) compile(list []wire.Connector) *compiled {
-	c := &compiled{from: slices.Clone(list), byHost: make(map[string]*route, len(list))}
+	c := &compiled{from: list, byHost: make(map[string]*route, len(list))}
 	claimed := map[string]bool{}
 	for _, connector := range list {
 		r, ok := t.one(connector)

@@ -33,12 +33,14 @@ func headEnd(in []byte) (end int, reason string) {
 
 // check holds a complete head against RFC 9112, and against what readers differ on.
 func check(head string) (framing, string) {
-	lines := strings.Split(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n")
-	if reason := requestLine(lines[0]); reason != "" {
+	first, rest, more := strings.Cut(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n")
+	if reason := requestLine(first); reason != "" {
 		return framing{}, reason
 	}
 	var hosts, lengths, codings []string
-	for _, line := range lines[1:] {
+	for more {
+		var line string
+		line, rest, more = strings.Cut(rest, "\r\n")
 		if line == "" || line[0] == ' ' || line[0] == '\t' {
 			return framing{}, ReasonObsFold
 		}
@@ -47,19 +49,21 @@ func check(head string) (framing, string) {
 			return framing{}, ReasonMalformed
 		}
 		value = strings.Trim(value, " \t")
-		switch strings.ToLower(name) {
-		case "host":
+		switch {
+		case strings.EqualFold(name, "host"):
 			hosts = append(hosts, value)
-		case "content-length":
+		case strings.EqualFold(name, "content-length"):
 			lengths = append(lengths, value)
-		case "transfer-encoding":
+		case strings.EqualFold(name, "transfer-encoding"):
 			codings = append(codings, value)
 		}
 	}
 	if len(hosts) != 1 || !isHost(hosts[0]) {
 		return framing{}, ReasonHost
 	}
-	if !targets(strings.Split(lines[0], " ")[1], hosts[0]) {
+	_, target, _ := strings.Cut(first, " ")
+	target, _, _ = strings.Cut(target, " ")
+	if !targets(target, hosts[0]) {
 		return framing{}, ReasonTarget
 	}
 	return frame(lengths, codings)

@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,6 +96,8 @@ type conn struct {
 	in    []byte // read from the peer, not looked at
 	out   []byte // looked at, to be handed on
 	left  int64  // of the body or the chunk
+
+	buffer []byte // what in and out are parts of
 }
 
 var errChunk = errors.New("rawhttp: malformed chunked body")
@@ -153,10 +156,21 @@ func (c *conn) step() error {
 	}
 }
 
+// readAhead is the least room that a read from the peer is given.
+const readAhead = 2 << 10
+
+// fill reads from the peer. What was handed on before is consumed by now, so that the
+// buffer starts anew where nothing is left to look at.
 func (c *conn) fill() error {
-	buf := make([]byte, 4096)
-	n, err := c.Conn.Read(buf)
-	c.in = append(c.in, buf[:n]...)
+	if len(c.in) == 0 {
+		c.in = c.buffer[:0]
+	}
+	if cap(c.in)-len(c.in) < readAhead {
+		c.in = slices.Grow(c.in, 2*readAhead)
+		c.buffer = c.in[:0]
+	}
+	n, err := c.Conn.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
 	if n > 0 {
 		return nil
 	}

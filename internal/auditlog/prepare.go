@@ -1,7 +1,6 @@
 package auditlog
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -67,13 +66,10 @@ func seal(r Record, now time.Time) (Entry, error) {
 		r.Time = now
 	}
 	r.Time = r.Time.UTC().Truncate(time.Microsecond)
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
+	encoded, err := encode(r)
+	if err != nil {
 		return Entry{}, fmt.Errorf("auditlog: encode: %w", err)
 	}
-	encoded := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if len(encoded) > MaxEncoded {
 		return Entry{}, invalid("the record has %d bytes", len(encoded))
 	}

@@ -41,11 +41,18 @@ type Rates struct {
 	AgentBurst     int `json:"agent_burst,omitempty"`
 }
 
+// SameList reports whether two lists of a Fleet are one and the same: nothing changed
+// between them. It does not look into them.
+func SameList(a, b []Connector) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 // Fleet gives a gateway its settings. Every error means: refuse, KindUnavailable
 // when the broker cannot be asked.
 type Fleet interface {
 	// Connectors are all connectors that this gateway serves. It is answered from
-	// memory and may be called per request.
+	// memory and may be called per request. The list is shared: nobody changes it, and
+	// the same one comes back until something changed.
 	Connectors(ctx context.Context) ([]Connector, error)
 	// Key is the public key of kid of an issuer; KindUnauthenticated "token_key" when
 	// it is not published.

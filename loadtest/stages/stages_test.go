@@ -42,8 +42,10 @@ func stages() []stage {
 		{"gateway/4 rates", rating},
 		{"gateway/5 inputs of a refund", inputs},
 		{"gateway/6 constraints", constraining},
-		{"gateway/6 decide on a read, cold", deciding("payments:read_customer", "read", nil)},
-		{"gateway/6 decide on a refund, cold", deciding("payments:refund", "refund", map[string]any{"amount": int64(100), "currency": "usd"})},
+		{"gateway/6 decide on a read, cold", deciding(cold, "payments:read_customer", "read", nil)},
+		{"gateway/6 decide on a read, warm", deciding(warm, "payments:read_customer", "read", nil)},
+		{"gateway/6 decide on a refund, cold", deciding(cold, "payments:refund", "refund", map[string]any{"amount": int64(100), "currency": "usd"})},
+		{"gateway/6 decide on a refund of a new amount, warm", anotherAmount},
 		{"gateway/7 reserve and settle", reserving},
 		{"gateway/9 forward", forwarding},
 		{"gateway/10 audit a read", auditing},
@@ -135,13 +137,28 @@ func (w *world) question(operation, permission string, inputs map[string]any) po
 	}
 }
 
-func deciding(operation, permission string, in map[string]any) func(tb testing.TB, w *world) func() error {
+func cold(w *world) *policy.Decider { return w.decider }
+func warm(w *world) *policy.Decider { return w.warm }
+
+func deciding(by func(*world) *policy.Decider, operation, permission string, in map[string]any) func(tb testing.TB, w *world) func() error {
 	return func(tb testing.TB, w *world) func() error {
-		q := w.question(operation, permission, in)
+		q, ctx := w.question(operation, permission, in), tb.Context()
 		return func() error {
-			_, err := w.decider.Decide(tb.Context(), q)
+			_, err := by(w).Decide(ctx, q)
 			return err
 		}
+	}
+}
+
+// anotherAmount asks with an input that was never asked with: the caveat is evaluated
+// each time, and the graph's part is remembered.
+func anotherAmount(tb testing.TB, w *world) func() error {
+	ctx := tb.Context()
+	var n int64
+	return func() error {
+		n++
+		_, err := w.warm.Decide(ctx, w.question("payments:refund", "refund", map[string]any{"amount": 1 + n%5000, "currency": "usd"}))
+		return err
 	}
 }
 

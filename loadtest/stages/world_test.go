@@ -20,15 +20,19 @@ import (
 	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/policy/policytest"
+	"github.com/agentid-dev/agentid/internal/policy/revision"
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/schema"
+	"github.com/agentid-dev/agentid/server"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -43,7 +47,8 @@ type world struct {
 	*policytest.World
 	kind    *connectors.Kind
 	ledger  *ledger.Ledger
-	decider *policy.Decider
+	decider *policy.Decider // remembers nothing
+	warm    *policy.Decider // remembers
 	gateway *gateway.Gateway
 	fleet   *fleet
 	signing jose.SigningKey // the broker's
@@ -93,6 +98,15 @@ func newWorld(tb testing.TB) *world {
 	tb.Cleanup(func() { _ = w.ledger.Close() })
 	w.decider, err = policy.New(policy.Config{Checker: e.Checker()})
 	require.NoError(tb, err)
+	order := revision.New()
+	view := freshness.New(freshness.Config{Order: order})
+	h, err := server.NewHub(tb.Context(), w.ledger, hub.Config{})
+	require.NoError(tb, err)
+	view.Standing()
+	_, err = h.Subscribe("gateway", view, hub.Standing)
+	require.NoError(tb, err)
+	w.warm, err = policy.New(policy.Config{Checker: e.Checker(), Fresh: view, Order: order})
+	require.NoError(tb, err)
 	w.keys(tb)
 	srv := httptest.NewServer(http.HandlerFunc(upstream))
 	tb.Cleanup(srv.Close)
@@ -104,7 +118,7 @@ func newWorld(tb testing.TB) *world {
 	w.fleet.zookie, w.fleet.epoch, w.fleet.incarnation, err = w.ledger.Floor(tb.Context())
 	require.NoError(tb, err)
 	w.gateway, err = gateway.New(gateway.Config{
-		Fleet: w.fleet, Effects: w.ledger, Audit: w.ledger, Decider: w.decider, Issuer: issuer, TenantPerMinute: 1e9, TenantBurst: 1e8,
+		Fleet: w.fleet, Effects: w.ledger, Audit: w.ledger, Decider: w.warm, View: view, Issuer: issuer, TenantPerMinute: 1e9, TenantBurst: 1e8,
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(w.gateway.Close)

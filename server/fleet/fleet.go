@@ -120,7 +120,7 @@ func (f *Fleet) Run(ctx context.Context, interval time.Duration) {
 
 // Connectors implements wire.Fleet.
 func (f *Fleet) Connectors(context.Context) ([]wire.Connector, error) {
-	return slices.Clone(f.view.Load().connectors), nil
+	return f.view.Load().connectors, nil
 }
 
 // Floor implements wire.Fleet.

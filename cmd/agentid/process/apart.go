@@ -160,7 +160,7 @@ func (a *Apart) makeGateway(context.Context) error {
 	}
 	a.work.Go(func() { samples.Run(a.running, decider) })
 	a.gateway, err = gateway.New(gateway.Config{
-		Fleet: rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider, View: a.link.View(),
+		Fleet: &rated{Fleet: a.link, rates: a.cfg.Rates}, Effects: a.link, Audit: a.link, Decider: decider, View: a.link.View(),
 		Kinds: connectors.Builtin(), Issuer: a.link.Issuer(),
 		TenantPerMinute: a.cfg.Rates.TenantPerMinute, TenantBurst: a.cfg.Rates.TenantBurst,
 		Now: a.opts.Now, Logger: a.component("gateway"), Metrics: a.registry,
@@ -172,7 +172,7 @@ func (a *Apart) makeGateway(context.Context) error {
 }
 
 func (a *Apart) serve(ctx context.Context) error {
-	handler, err := observed("gateway", a.gateway, a.opts, a.registry)
+	handler, err := observed("gateway", a.gateway, a.opts, a.registry, a.cfg.Telemetry.OTLPEndpoint != "")
 	if err != nil {
 		return err
 	}

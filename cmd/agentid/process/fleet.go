@@ -61,7 +61,7 @@ func (p *Process) bindFleet(all []bound) ([]bound, error) {
 	}
 	quiet := p.opts // renewals come twice a second from each gateway: no line for each call
 	quiet.Logger = slog.New(slog.DiscardHandler)
-	handler, err := observed("fleet", p.internal.Handler(), quiet, p.registry)
+	handler, err := observed("fleet", p.internal.Handler(), quiet, p.registry, p.cfg.Telemetry.OTLPEndpoint != "")
 	if err != nil {
 		return all, err
 	}

@@ -207,7 +207,7 @@ func (p *Process) brokerHandler() (http.Handler, error) {
 
 // observed adds the request line, the metrics and the span to a server's handler.
 func (p *Process) observed(component string, h http.Handler) (http.Handler, error) {
-	return observed(component, h, p.opts, p.registry)
+	return observed(component, h, p.opts, p.registry, p.cfg.Telemetry.OTLPEndpoint != "")
 }
 
 // localMetrics serves /metrics on the broker, to loopback peers only.
@@ -222,10 +222,13 @@ func (p *Process) localMetrics(router chi.Router) {
 	}))
 }
 
-func observed(component string, h http.Handler, opts Options, registry *prometheus.Registry) (http.Handler, error) {
+func observed(component string, h http.Handler, opts Options, registry *prometheus.Registry, traced bool) (http.Handler, error) {
 	requests, err := observe.NewRequests(observe.RequestsConfig{Component: component, Logger: opts.Logger, Registry: registry, Now: opts.Now})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what failed
+	}
+	if !traced { // a span that nobody records costs as much as one that somebody does
+		return requests.Wrap(h), nil
 	}
 	return observe.Traced(component, requests.Wrap(h)), nil
 }

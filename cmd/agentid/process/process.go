@@ -304,7 +304,7 @@ func (p *Process) makeGateway(context.Context) error {
 	}
 	p.sample = func(ctx context.Context) { samples.Run(ctx, decider) }
 	p.gateway, err = gateway.New(gateway.Config{
-		Fleet: rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: decider, View: view,
+		Fleet: &rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: decider, View: view,
 		Kinds: connectors.Builtin(), Issuer: p.cfg.Broker.URL,
 		TenantPerMinute: p.cfg.Rates.TenantPerMinute, TenantBurst: p.cfg.Rates.TenantBurst,
 		Now: p.opts.Now, Logger: p.component("gateway"), Metrics: p.registry,

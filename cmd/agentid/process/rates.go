@@ -2,6 +2,8 @@ package process
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/wire"
@@ -10,12 +12,23 @@ import (
 // rated is a wire.Fleet whose connectors have the configured rates where they set none.
 type rated struct {
 	wire.Fleet
-	rates config.Rates
+	rates  config.Rates
+	latest atomic.Pointer[ratedList]
 }
 
+// ratedList is a list of the fleet's, and that with the rates.
+type ratedList struct{ from, to []wire.Connector }
+
 // Connectors implements wire.Fleet.
-func (r rated) Connectors(ctx context.Context) ([]wire.Connector, error) {
-	all, err := r.Fleet.Connectors(ctx)
+func (r *rated) Connectors(ctx context.Context) ([]wire.Connector, error) {
+	list, err := r.Fleet.Connectors(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // passed through
+	}
+	if known := r.latest.Load(); known != nil && wire.SameList(known.from, list) {
+		return known.to, nil
+	}
+	all := slices.Clone(list)
 	for i := range all {
 		c := &all[i].Rates
 		for _, d := range []struct {
@@ -32,5 +45,6 @@ func (r rated) Connectors(ctx context.Context) ([]wire.Connector, error) {
 			}
 		}
 	}
-	return all, err //nolint:wrapcheck // passed through
+	r.latest.Store(&ratedList{list, all})
+	return all, nil
 }
