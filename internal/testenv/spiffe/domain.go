@@ -62,7 +62,7 @@ func (d *TrustDomain) Roll(keep bool) {
 	d.jwtKey, d.caKey = newKey(d.t), newKey(d.t)
 	d.jwtKeyID = fmt.Sprintf("jwt-%d", d.rolls)
 	d.ca = d.authority()
-	d.bundle.SetSequenceNumber(uint64(d.rolls)) //nolint:gosec // counts up from 1
+	d.bundle.SetSequenceNumber(uint64(d.rolls))
 	d.bundle.AddX509Authority(d.ca)
 	if err := d.bundle.AddJWTAuthority(d.jwtKeyID, d.jwtKey.Public()); err != nil {
 		d.t.Fatal(err)
