@@ -197,7 +197,7 @@ func TestALeaseIsNotExtendedPastAnEventThatIsNotAcknowledged(t *testing.T) {
 				if _, err := sub.Renew(); err != nil {
 					return
 				}
-				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+				<-time.After(100 * time.Millisecond)
 			}
 		}()
 		_, err := ticket.Wait(t.Context())
