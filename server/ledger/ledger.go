@@ -50,6 +50,7 @@ type Ledger struct {
 	log     *auditlog.Log
 	hmacKey []byte
 	holds   *holds
+	reads   *statements
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when connectors or credentials change
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, db: db, log: auditlog.New(db, cfg.Now),
-		holds: newHolds(), changed: make(chan struct{}), stopped: make(chan struct{}),
+		holds: newHolds(), reads: newStatements(db.Readers()), changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("ledger: %w", err), l.log.Close(), db.Close())
@@ -153,7 +154,7 @@ var errUnchanged = errors.New("unchanged")
 // query runs a query: on the readers, or inside a transaction.
 type query func(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 
-func (l *Ledger) reader() query { return l.db.Readers().QueryContext }
+func (l *Ledger) reader() query { return l.reads.query }
 
 // rows calls scan for every row.
 func rows(ctx context.Context, q query, scan func(row *sql.Rows) error, text string, args ...any) error {
