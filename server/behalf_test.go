@@ -129,6 +129,58 @@ func TestPersonsTokenIsRefused(t *testing.T) {
 	}
 }
 
+// altered turns the first letter of a token's signature into another.
+func altered(token string) string {
+	at := strings.LastIndex(token, ".") + 1
+	other := "A"
+	if token[at:at+1] == other {
+		other = "B"
+	}
+	return token[:at] + other + token[at+1:]
+}
+
+// The dry run says what a person's token resolves to, or the first step that fails and why.
+func TestPersonsTokenExplained(t *testing.T) {
+	w := newWorld(t)
+	p := newProvider(w)
+	alice := w.principal(p.login().access)
+	people := w.broker.Principals()
+	for name, c := range map[string]struct {
+		token string
+		fails string
+	}{
+		"an ID token":              {p.idToken(nil), ""},
+		"an access token":          {p.sign("at+jwt", map[string]any{"client_id": "an-app"}), ""},
+		"for somebody else":        {p.idToken(map[string]any{"aud": "somebody"}), "audience"},
+		"expired":                  {p.idToken(map[string]any{"exp": w.now().Add(-time.Second).Unix()}), "time"},
+		"another signature":        {altered(p.idToken(nil)), "signature"},
+		"a person unknown":         {p.idToken(map[string]any{"sub": "u-2"}), "principal"},
+		"without a subject":        {p.idToken(map[string]any{"sub": nil}), "claims"},
+		"an access token's client": {p.sign("at+jwt", map[string]any{"client_id": "u-1"}), "claims"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, ok, err := people.Explain(t.Context(), "acme", c.token)
+			require.NoError(t, err)
+			require.True(t, ok)
+			last := out.Checks[len(out.Checks)-1]
+			if c.fails == "" {
+				require.True(t, out.OK, "%v", out.Checks)
+				require.Equal(t, alice, out.Principal)
+				return
+			}
+			require.False(t, out.OK)
+			require.EqualValues(t, c.fails, last.Step, "%v", out.Checks)
+			require.NotEmpty(t, last.Reason)
+		})
+	}
+	_, ok, err := people.Explain(t.Context(), "acme", p.idToken(map[string]any{"iss": "https://evil.example"}))
+	require.NoError(t, err)
+	require.False(t, ok)
+	_, ok, err = people.Explain(t.Context(), "rival", p.idToken(nil))
+	require.NoError(t, err)
+	require.False(t, ok, "another tenant has another provider")
+}
+
 // The person must be allowed to launch agents of the type, and must hold what they delegate.
 func TestPersonDelegatesOnlyWhatTheyMay(t *testing.T) {
 	w := newWorld(t)

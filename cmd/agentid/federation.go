@@ -41,7 +41,7 @@ func newFederationTest(conn *connection) *cobra.Command {
 		tenant, file, use string
 	)
 	cmd := &cobra.Command{
-		Use: "test --token FILE", Short: "Show step by step what a workload's token resolves to; enrol nobody", Args: cobra.NoArgs,
+		Use: "test --token FILE", Short: "Show step by step what a workload's or a person's token resolves to; enrol nobody", Args: cobra.NoArgs,
 		Long: `Verify a token as the token endpoint would, and show each step: which issuer, which key,
 audience and times, which rule, which agent type and principal; or the first step that fails,
 and why. Nobody is enrolled, and the token is not used up. Exit code 1 when it resolves to no

@@ -42,12 +42,27 @@ func (s *Service) testFederation(w http.ResponseWriter, r *http.Request) error {
 		return agentid.Invalidf("use", "want grant or client")
 	case in.Token == "":
 		return agentid.Invalidf("token", "is missing")
-	case s.cfg.Workloads == nil:
-		return agentid.Invalidf("tenant", "this broker takes no workloads")
+	case s.cfg.Workloads == nil && s.cfg.People == nil:
+		return agentid.Invalidf("tenant", "this broker takes nobody in")
 	}
 	tenant := chi.URLParam(r, "tenant")
 	if _, err := s.cfg.Ledger.Tenant(r.Context(), tenant); err != nil {
 		return err //nolint:wrapcheck // an agentid.Error
+	}
+	if s.cfg.People != nil {
+		person, found, err := s.cfg.People.Explain(r.Context(), tenant, in.Token)
+		if err != nil {
+			return err //nolint:wrapcheck // an agentid.Error
+		}
+		if found {
+			return answer(w, http.StatusOK, Resolution{
+				OK: person.OK, Checks: person.Checks, Issuer: person.Identity.Issuer, Subject: person.Identity.Subject,
+				Claims: person.Identity.Claims, Principal: person.Principal.String(),
+			})
+		}
+	}
+	if s.cfg.Workloads == nil {
+		return agentid.Invalidf("tenant", "this broker takes no workloads")
 	}
 	a, trace, err := s.cfg.Workloads.Admit(r.Context(), enrol.Request{Tenant: tenant, Use: use, Token: in.Token})
 	out := Resolution{OK: err == nil, Checks: trace.Checks}

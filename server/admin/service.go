@@ -68,6 +68,8 @@ type Fleet interface {
 type People interface {
 	// Sync brings what groups give into place; given nil: as the identity provider says.
 	Sync(ctx context.Context, principal agentid.Ref, given []string, administrator string) (principals.Change, error)
+	// Explain is the dry run of a person's token; ok is false for a token of somebody else.
+	Explain(ctx context.Context, tenant, token string) (principals.Explained, bool, error)
 	// Forget takes away what a provider's groups gave, before the provider is deleted.
 	Forget(ctx context.Context, provider ledger.IdentityProvider) error
 }
