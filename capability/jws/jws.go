@@ -137,7 +137,7 @@ func (u *Unverified) verify(key jose.JSONWebKey) error {
 	if u.header.KeyID != "" && key.KeyID != "" && u.header.KeyID != key.KeyID {
 		return faultf(FaultKey, "kid names another key")
 	}
-	if u.header.fully {
+	if u.header.fully || u.header.Algorithm == jose.EdDSA {
 		return u.verifyEd25519(key)
 	}
 	parsed, err := jose.ParseSignedCompact(u.compact, []jose.SignatureAlgorithm{u.header.Algorithm})
@@ -150,7 +150,8 @@ func (u *Unverified) verify(key jose.JSONWebKey) error {
 	return u.verifySalt(key)
 }
 
-// verifyEd25519 is for the algorithm name Ed25519, which go-jose does not know.
+// verifyEd25519 checks what Parse has read already: go-jose would read all of it again,
+// and does not know the algorithm's fully-specified name.
 func (u *Unverified) verifyEd25519(key jose.JSONWebKey) error {
 	pub, ok := key.Key.(ed25519.PublicKey)
 	dot := strings.LastIndexByte(u.compact, '.')

@@ -218,6 +218,13 @@ func versus(cells []Cell) []Versus {
 func judge(cells []Cell) []string {
 	var faults []string
 	for _, c := range cells {
+		failed := int64(0)
+		for _, r := range c.Rounds {
+			failed += r.Failed
+		}
+		if failed > 0 {
+			faults = append(faults, fmt.Sprintf("%s, %s: %d requests were not answered rightly", c.Workload, c.Stack, failed))
+		}
 		if c.ClientShare > mostClient {
 			faults = append(faults, fmt.Sprintf("%s, %s: the client used %.0f %% of the CPU: it was saturated before the stack", c.Workload, c.Stack, c.ClientShare*100))
 		}

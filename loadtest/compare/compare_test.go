@@ -41,6 +41,7 @@ func TestASaturatedClientFailsTheRunAndAMissedAimDoesNot(t *testing.T) {
 	low := Spread{Median: 0.1}
 	require.Empty(t, judge([]Cell{{Stack: StackOurs, Throughput: &low, Aim: 0.8, ClientShare: 0.2}}))
 	require.Len(t, judge([]Cell{{Stack: StackNginx, ClientShare: 0.7}}), 1)
+	require.Len(t, judge([]Cell{{Stack: StackOPA, Rounds: []Round{{Failed: 1}, {Failed: 2}}}}), 1, "a wrong answer fails it too")
 }
 
 func TestTheClientCountsWhatCameBack(t *testing.T) {
