@@ -74,7 +74,7 @@ func TestWhatAnAuthorityRefuses(t *testing.T) {
 	stripe := connector(t, "acme", "stripe")
 	agent, err := agentid.AgentRef("acme", "a")
 	require.NoError(t, err)
-	for name, make := range map[string]func() error{
+	for name, try := range map[string]func() error{
 		"no name":             func() error { _, err := a.Gateway("", nil, true, time.Hour, now); return err },
 		"a path for a name":   func() error { _, err := a.Gateway("../x", nil, true, time.Hour, now); return err },
 		"no connectors":       func() error { _, err := a.Gateway("g", nil, false, time.Hour, now); return err },
@@ -84,7 +84,7 @@ func TestWhatAnAuthorityRefuses(t *testing.T) {
 		"too long a life":     func() error { _, err := a.Gateway("g", nil, true, 500*24*time.Hour, now); return err },
 		"a broker of no host": func() error { _, err := a.Broker(nil, time.Hour, now); return err },
 	} {
-		require.Equal(t, agentid.KindInvalid, agentid.KindOf(make()), name)
+		require.Equal(t, agentid.KindInvalid, agentid.KindOf(try()), name)
 	}
 }
 

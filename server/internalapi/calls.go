@@ -39,7 +39,8 @@ func (a *API) settings(w http.ResponseWriter, r *http.Request, p peer) error {
 		}
 		out.Connectors = append(out.Connectors, sealed)
 	}
-	return answer(w, out)
+	answer(w, out)
+	return nil
 }
 
 // reserve is POST /internal/v1/effects/reserve.
@@ -60,7 +61,8 @@ func (a *API) reserve(w http.ResponseWriter, r *http.Request, p peer) error {
 		a.giveBack(r.Context(), p, in, reservation)
 		return agentid.Errorf(agentid.KindInvalid, "request_cancelled", "the gateway gave the call up")
 	}
-	return answer(w, reservation)
+	answer(w, reservation)
+	return nil
 }
 
 // giveBack releases a reservation that nobody waits for any more.
@@ -88,9 +90,11 @@ func (a *API) await(w http.ResponseWriter, r *http.Request, _ peer) error {
 	ahead, err := a.cfg.Effects.Await(ctx, in.ID)
 	switch {
 	case err == nil:
-		return answer(w, api.Awaited{Ahead: ahead})
+		answer(w, api.Awaited{Ahead: ahead})
+		return nil
 	case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
-		return answer(w, api.Awaited{Again: true})
+		answer(w, api.Awaited{Again: true})
+		return nil
 	default:
 		return err
 	}
@@ -112,7 +116,8 @@ func (a *API) settle(w http.ResponseWriter, r *http.Request, p peer) error {
 	if err := a.cfg.Effects.Settle(r.Context(), in); err != nil {
 		return err
 	}
-	return answer(w, struct{}{})
+	answer(w, struct{}{})
+	return nil
 }
 
 // audit is POST /internal/v1/audit.
@@ -133,7 +138,8 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request, p peer) error {
 	if err := a.cfg.Log.Append(context.WithoutCancel(r.Context()), in.Durable, in.Records...); err != nil {
 		return err
 	}
-	return answer(w, struct{}{})
+	answer(w, struct{}{})
+	return nil
 }
 
 // checkReserve holds an effect against what the gateway may serve.

@@ -206,7 +206,8 @@ func (a *API) renew(w http.ResponseWriter, r *http.Request, p peer) error {
 	if err != nil {
 		return err //nolint:wrapcheck // an agentid.Error
 	}
-	return answer(w, api.Renewed{Lease: granted})
+	answer(w, api.Renewed{Lease: granted})
+	return nil
 }
 
 // leave is POST /internal/v1/leave.
@@ -221,5 +222,6 @@ func (a *API) leave(w http.ResponseWriter, r *http.Request, p peer) error {
 	}
 	s.sub.Release()
 	a.cfg.Logger.InfoContext(r.Context(), "a gateway left", observe.KeyGateway, p.Name)
-	return answer(w, struct{}{})
+	answer(w, struct{}{})
+	return nil
 }

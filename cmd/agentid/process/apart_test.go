@@ -76,9 +76,9 @@ func (c *cluster) pair(name string, connectors ...string) fleetcert.Pair {
 func (c *cluster) tls(pair *fleetcert.Pair) *tls.Config {
 	c.t.Helper()
 	roots := x509.NewCertPool()
-	any, err := c.authority.Gateway("any", nil, true, time.Hour, time.Now())
+	other, err := c.authority.Gateway("any", nil, true, time.Hour, time.Now())
 	require.NoError(c.t, err)
-	require.True(c.t, roots.AppendCertsFromPEM(any.Authority))
+	require.True(c.t, roots.AppendCertsFromPEM(other.Authority))
 	out := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	if pair != nil {
 		cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
