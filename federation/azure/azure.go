@@ -29,8 +29,10 @@ func Profile(issuer string) jwtsource.Profile {
 		CheckIssuer: checkIssuer,
 		Check:       func(c federation.Claims) error { return check(c, Directory(issuer)) },
 		Shared: func(audience string) bool {
-			for _, known := range []string{"https://management.azure.com", "https://management.core.windows.net", "https://graph.microsoft.com",
-				"https://vault.azure.net", "https://storage.azure.com", "api://AzureADTokenExchange", "00000003-0000-0000-c000-000000000000"} {
+			for _, known := range []string{
+				"https://management.azure.com", "https://management.core.windows.net", "https://graph.microsoft.com",
+				"https://vault.azure.net", "https://storage.azure.com", "api://AzureADTokenExchange", "00000003-0000-0000-c000-000000000000",
+			} {
 				if strings.TrimSuffix(audience, "/") == known {
 					return true
 				}

@@ -1,13 +1,12 @@
 package freshness_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"context"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/gateway/freshness"

@@ -52,14 +52,18 @@ func workload(name string, r *compare.Result) []figure {
 			over.label = fmt.Sprintf("%.2f = %s/s", c.Throughput.Median, number(c.PerSecond.Median))
 		}
 		ratio = append(ratio, over)
-		used := bar{name: c.Stack, value: c.CPUMicros.Median, low: c.CPUMicros.Min, high: c.CPUMicros.Max, ours: own,
-			label: number(c.CPUMicros.Median) + " µs"}
+		used := bar{
+			name: c.Stack, value: c.CPUMicros.Median, low: c.CPUMicros.Min, high: c.CPUMicros.Max, ours: own,
+			label: number(c.CPUMicros.Median) + " µs",
+		}
 		if c.CPU != nil {
 			used.label += fmt.Sprintf(" (%.2f×)", c.CPU.Median)
 		}
 		cpu = append(cpu, used)
-		per = append(per, bar{name: c.Stack, value: c.PerCPUSecond.Median, low: c.PerCPUSecond.Min, high: c.PerCPUSecond.Max, ours: own,
-			label: number(c.PerCPUSecond.Median)})
+		per = append(per, bar{
+			name: c.Stack, value: c.PerCPUSecond.Median, low: c.PerCPUSecond.Min, high: c.PerCPUSecond.Max, ours: own,
+			label: number(c.PerCPUSecond.Median),
+		})
 	}
 	note := ""
 	if aim > 0 {
@@ -86,8 +90,10 @@ func against(r *compare.Result) figure {
 		}
 		rows = append(rows, b)
 	}
-	return figure{Title: "AgentID's requests for one CPU second, over each peer's", Drawing: bars(rows),
-		Note: "Above 1 AgentID is the cheaper one. nginx by itself enforces nothing."}
+	return figure{
+		Title: "AgentID's requests for one CPU second, over each peer's", Drawing: bars(rows),
+		Note: "Above 1 AgentID is the cheaper one. nginx by itself enforces nothing.",
+	}
 }
 
 func isOurs(stack string) bool { return len(stack) >= 7 && stack[:7] == "AgentID" }

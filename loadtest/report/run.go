@@ -44,8 +44,10 @@ func latencyOverRate(r *drive.Result) figure {
 		}
 		c.lines = append(c.lines, l)
 	}
-	return figure{Title: "Latency as the load grows", Drawing: c.draw(),
-		Note: "From the moment each request was meant to be sent. A line that turns upward is the limit of the machine."}
+	return figure{
+		Title: "Latency as the load grows", Drawing: c.draw(),
+		Note: "From the moment each request was meant to be sent. A line that turns upward is the limit of the machine.",
+	}
 }
 
 // nines places percentiles so that each nine gets as much room as the one before.

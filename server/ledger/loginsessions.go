@@ -64,7 +64,8 @@ func errGrant(reason, message string) error {
 // second use revokes the session that the first one made: KindInvalid code_reused.
 // KindInvalid code_unknown for one that is not there.
 func (l *Ledger) RedeemFlow(ctx context.Context, kind FlowKind, tenant string, handle agentid.Secret, spec any,
-	session func() (LoginSession, error), record func(LoginSession) auditlog.Record) (LoginTokens, error) {
+	session func() (LoginSession, error), record func(LoginSession) auditlog.Record,
+) (LoginTokens, error) {
 	var out LoginTokens
 	var refusal error
 	err := l.write(ctx, nil, func(ctx context.Context, tx *sqlitedb.Tx) error {
