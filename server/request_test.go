@@ -49,7 +49,7 @@ func TestTokenRequests(t *testing.T) {
 
 		{name: "no grant type", form: []string{"grant_type", ""}, status: 400, code: "invalid_request", reason: "invalid_request", field: "grant_type"},
 		{name: "password grant", form: []string{"grant_type", "password"}, status: 400, code: "unsupported_grant_type", reason: "unsupported_grant_type", field: "grant_type"},
-		{name: "code grant", form: []string{"grant_type", "authorization_code"}, status: 400, code: "unsupported_grant_type", reason: "unsupported_grant_type", field: "grant_type"},
+		{name: "code grant", form: []string{"grant_type", "authorization_code"}, status: 401, code: "invalid_client", reason: "credential_method", field: "client_assertion"},
 		{name: "token exchange without a subject", form: []string{"grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"}, status: 400, code: "invalid_request", reason: "invalid_request", field: "subject_token"},
 		{name: "no details", form: []string{"authorization_details", ""}, status: 400, code: invalidDetails, reason: invalidDetails, field: "authorization_details"},
 		{name: "scope alone", form: []string{"authorization_details", "", "scope", "payments:refund"}, status: 400, code: invalidDetails, reason: invalidDetails, field: "authorization_details"},

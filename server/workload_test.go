@@ -321,7 +321,6 @@ func TestCredentialsThatAreAmbiguous(t *testing.T) {
 	require.Equal(t, "invalid_request", doc["error"])
 	for name, form := range map[string]url.Values{
 		"no assertion":        {"grant_type": {discovery.GrantJWTBearer}},
-		"both":                {"grant_type": {discovery.GrantJWTBearer}, "assertion": {p.token(nil)}, "client_assertion_type": {tokens.AssertionSPIFFE}, "client_assertion": {p.token(nil)}},
 		"an actor":            {"grant_type": {discovery.GrantTokenExchange}, "subject_token_type": {tokens.TypeJWT}, "subject_token": {p.token(nil)}, "actor_token": {"x"}},
 		"another kind wanted": {"grant_type": {discovery.GrantTokenExchange}, "subject_token_type": {tokens.TypeJWT}, "subject_token": {p.token(nil)}, "requested_token_type": {tokens.TypeJWT}},
 	} {
@@ -329,6 +328,10 @@ func TestCredentialsThatAreAmbiguous(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, resp.StatusCode, name)
 		require.Equal(t, "invalid_request", doc["error"], name)
 	}
+	// Beside a client's own assertion the grant's is of a person (ID-JAG), which a workload is not.
+	resp, doc = w.present(worker(t), "grant_type", discovery.GrantJWTBearer, "assertion", p.token(nil), "client_assertion_type", clientauth.AssertionType, "client_assertion", p.token(nil))
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%v", doc)
+	require.Equal(t, "invalid_grant", doc["error"], "%v", doc)
 	resp, doc = w.present(worker(t), "client_assertion_type", clientauth.AssertionType, "client_assertion", p.token(nil), "client_id", "somebody-else")
 	require.Equal(t, "invalid_client", doc["error"])
 	require.Equal(t, "client_id_mismatch", w.cause(resp).Reason)
