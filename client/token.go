@@ -118,7 +118,7 @@ func (c *Client) Exchange(ctx context.Context, parent Token, req TokenRequest) (
 
 // Token types of what a person has an agent act by (RFC 8693 section 3).
 const (
-	PersonIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	PersonIDToken     = "urn:ietf:params:oauth:token-type:id_token"     //nolint:gosec // an identifier
 	PersonAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // an identifier
 )
 

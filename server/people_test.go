@@ -104,11 +104,13 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	refresh := r.FormValue("grant_type") == "refresh_token"
 	switch {
 	case id != "agentid" || secret != "s3cret":
-		http.Error(w, `{"error":"invalid_client"}`, http.StatusUnauthorized)
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(`{"error":"invalid_client"}`))
 		return
 	case refresh && p.refuse, !refresh && (!known || query.Get("code_challenge_method") != "S256" ||
 		query.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(challenge[:]) || query.Get("redirect_uri") != r.FormValue("redirect_uri")):
-		http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
 		return
 	}
 	delete(p.codes, r.FormValue("code"))

@@ -41,7 +41,7 @@ type platform struct {
 // branch of one repository as refund-agents for alice, at most ten at a time.
 func newPlatform(w *world) *platform {
 	p := &platform{Issuer: federationtest.NewIssuer(w.tb), w: w}
-	p.Issuer.Roll(jose.ES256)
+	p.Roll(jose.ES256)
 	ref := must(agentid.ResourceRef(ledger.TypeWorkloadIssuer, "acme", "ci"))
 	_, _, err := w.ledger.PutWorkloadIssuer(context.Background(), ledger.WorkloadIssuer{
 		Ref: ref, Kind: "github", Issuer: p.URL(), AllowPrivate: true,

@@ -64,7 +64,7 @@ func (w *written) save(cmd *cobra.Command, result any, faults []string) error {
 }
 
 func writeReport(path string, results ...any) error {
-	f, err := os.Create(path) //nolint:gosec // named by the caller
+	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("--html: %w", err)
 	}

@@ -137,7 +137,8 @@ func TestThePeoplePage(t *testing.T) {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	out := s.signedIn(func(lines *bufio.Scanner) {
-		require.True(t, lines.Scan() && lines.Scan())
+		require.True(t, lines.Scan())
+		require.True(t, lines.Scan())
 		require.Contains(t, visit(t, jar, strings.TrimSpace(lines.Text()), nil), "go back to the command line")
 	}, "login", "--tenant", "acme", "--no-browser")
 	require.Contains(t, out, "signed in as principal:acme/corp-")
@@ -146,7 +147,8 @@ func TestThePeoplePage(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
 	out = s.signedIn(func(lines *bufio.Scanner) {
-		require.True(t, lines.Scan() && lines.Scan())
+		require.True(t, lines.Scan())
+		require.True(t, lines.Scan())
 		complete := strings.TrimSuffix(strings.TrimPrefix(lines.Text(), "(or open "), ")")
 		form := visit(t, jar, complete, nil)
 		field := func(name string) string {
@@ -167,7 +169,7 @@ func TestThePeoplePage(t *testing.T) {
 		"--template", "refund-customer", "--arg", "customer=cus_123", "--arg", "max_amount=4200")
 	require.Equal(t, exitFailed, code, "nor do their agents")
 
-	require.NoError(t, os.Chmod(file, 0o644)) //nolint:gosec // that it is refused is the test
+	require.NoError(t, os.Chmod(file, 0o644))
 	_, out = s.cli("delegation", "list")
 	require.Contains(t, out, "chmod 600")
 }

@@ -23,7 +23,6 @@ type split struct {
 	fleet, graph string // where gateways reach the broker
 	broker       *daemon
 	gateways     []*apart
-	agents       *client.Client
 }
 
 // apart is one gateway.

@@ -15,7 +15,6 @@ import (
 // that got no answer.
 const (
 	renewPart  = 4
-	renewFirst = 500 * time.Millisecond
 	retryAfter = 50 * time.Millisecond
 )
 
@@ -51,8 +50,8 @@ func (r *renewer) applied(seq uint64, a wire.Applied) {
 // run renews at once, at every acknowledgement, and a few times within each lease. It
 // ends the subscription when the broker says that it is over.
 func (r *renewer) run(ctx context.Context) {
-	next := renewFirst
 	for {
+		next := retryAfter
 		granted, err := r.renew(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -60,7 +59,7 @@ func (r *renewer) run(ctx context.Context) {
 		case err == nil:
 			next = max(granted/renewPart, retryAfter)
 		case agentid.KindOf(err) == agentid.KindUnavailable && !refuses(err):
-			next = retryAfter
+			// Asked again soon.
 		default:
 			r.sub.cancel(err)
 			return

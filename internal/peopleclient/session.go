@@ -74,7 +74,7 @@ func (s Session) Save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), folder); err != nil {
 		return fmt.Errorf("session file: %w", err)
 	}
-	data, err := json.MarshalIndent(s, "", "  ")
+	data, err := json.MarshalIndent(s, "", "  ") //nolint:gosec // the file is where the session is kept, for its owner only
 	if err != nil {
 		return fmt.Errorf("session file: %w", err)
 	}

@@ -2,7 +2,6 @@ package compare
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -128,7 +127,7 @@ func (o *ours) revoked(ctx context.Context) ([]byte, error) {
 		return nil, err //nolint:wrapcheck // a Refusal
 	}
 	request := o.read(0, token.Access)
-	status, _, _, err := ask(ctx, o.d.Gateway, request)
+	status, _, err := ask(ctx, o.d.Gateway, request)
 	if err != nil || status != http.StatusOK {
 		return nil, fmt.Errorf("a token that is to be revoked does not work before: %d: %w", status, err)
 	}
@@ -156,7 +155,7 @@ func (o *ours) freshReads(ctx context.Context, n int) ([][]byte, error) {
 
 // provenReads carry a warm token and a proof each.
 func (o *ours) provenReads(ctx context.Context, n int) ([][]byte, error) {
-	_, header, _, err := ask(ctx, o.d.Gateway, message(http.MethodGet, o.path(0), o.host, "",
+	_, header, err := ask(ctx, o.d.Gateway, message(http.MethodGet, o.path(0), o.host, "",
 		"Authorization: DPoP "+o.bound[0].Access.Reveal(), "DPoP: "+o.proof(0, http.MethodGet, o.tenant.Resource+o.path(0), o.bound[0].Access, "")))
 	if err != nil {
 		return nil, err
@@ -218,7 +217,7 @@ func (o *ours) mints(host, path string) func(context.Context, int) ([][]byte, er
 		if err != nil {
 			return nil, err
 		}
-		_, header, _, err := ask(ctx, u.Host, message(http.MethodPost, "/"+o.tenant.Name+"/oauth2/token", u.Host, first,
+		_, header, err := ask(ctx, u.Host, message(http.MethodPost, "/"+o.tenant.Name+"/oauth2/token", u.Host, first,
 			"DPoP: "+o.proof(0, http.MethodPost, target, agentid.Secret{}, "")))
 		if err != nil {
 			return nil, err
@@ -252,12 +251,4 @@ func (o *ours) introspections(host, path string) func(context.Context, int) ([][
 		}
 		return out, nil
 	}
-}
-
-// active reports whether an introspection's answer says so.
-func active(body string) bool {
-	var said struct {
-		Active bool `json:"active"`
-	}
-	return json.Unmarshal([]byte(body), &said) == nil && said.Active
 }

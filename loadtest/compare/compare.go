@@ -186,7 +186,7 @@ func (f *field) workloads() []workload {
 // remembered tells the bare handler the tokens that it is asked about.
 func (f *field) remembered(ctx context.Context, n int) ([][]byte, error) {
 	for _, t := range f.ours.tokens {
-		status, _, _, err := ask(ctx, f.bareAddr, message(http.MethodPost, "/bare/remember", f.bareAddr, "token="+t.Access.Reveal()))
+		status, _, err := ask(ctx, f.bareAddr, message(http.MethodPost, "/bare/remember", f.bareAddr, "token="+t.Access.Reveal()))
 		if err != nil || status != http.StatusOK {
 			return nil, errors.Join(err, fmt.Errorf("the bare handler answered %d", status))
 		}

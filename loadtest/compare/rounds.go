@@ -51,7 +51,7 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 	states := make([]*state, len(w.entries))
 	for i, e := range w.entries {
 		states[i] = &state{entry: e, latency: hdr.New(1, int64(time.Minute/time.Microsecond), 3)}
-		if _, err := b.one(ctx, w, states[i], b.slice/2, nil); err != nil {
+		if err := b.one(ctx, w, states[i], b.slice/2, nil); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", w.name, e.stack.name, err)
 		}
 		states[i].latency.Reset()
@@ -59,7 +59,7 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 	for round := range b.rounds {
 		sums := make([]Round, len(states))
 		for _, i := range thereAndBack(len(states)) {
-			if _, err := b.one(ctx, w, states[i], b.slice, &sums[i]); err != nil {
+			if err := b.one(ctx, w, states[i], b.slice, &sums[i]); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", w.name, states[i].stack.name, err)
 			}
 		}
@@ -91,29 +91,29 @@ func thereAndBack(n int) []int {
 const guess = 4000
 
 // one is one slice. Requests are made before the clock starts.
-func (b *bench) one(ctx context.Context, w workload, s *state, d time.Duration, into *Round) (shot, error) {
+func (b *bench) one(ctx context.Context, w workload, s *state, d time.Duration, into *Round) error {
 	perSecond := s.perSec * 1.5
 	if perSecond == 0 {
 		perSecond = guess
 	}
 	requests, err := s.requests(ctx, int(perSecond*d.Seconds())+w.clients)
 	if err != nil {
-		return shot{}, fmt.Errorf("make requests: %w", err)
+		return fmt.Errorf("make requests: %w", err)
 	}
 	before, err := b.read(s.stack)
 	if err != nil {
-		return shot{}, err
+		return err
 	}
 	fired, err := wire{cmp.Or(s.addr, s.stack.addr), w.clients, 200}.fire(ctx, d, requests, s.once)
 	if err != nil {
-		return fired, err
+		return err
 	}
 	after, err := b.read(s.stack)
 	if err != nil {
-		return fired, err
+		return err
 	}
 	if fired.requests == 0 {
-		return fired, fmt.Errorf("none answered rightly, %d not: %w", fired.failed, fired.first)
+		return fmt.Errorf("none answered rightly, %d not: %w", fired.failed, fired.first)
 	}
 	s.perSec = float64(fired.requests) / fired.took.Seconds()
 	s.latency.Merge(fired.latency)
@@ -125,7 +125,7 @@ func (b *bench) one(ctx context.Context, w workload, s *state, d time.Duration, 
 		into.Upstream += (after[1] - before[1]).Seconds()
 		into.Client += (after[2] - before[2]).Seconds()
 	}
-	return fired, nil
+	return nil
 }
 
 // read is the CPU of stack, upstream and client so far.

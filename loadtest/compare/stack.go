@@ -10,7 +10,7 @@ import (
 // stack is one way to put something between an agent and the upstream.
 type stack struct {
 	name, about string
-	addr, host  string // where requests go, and whom they name
+	addr        string // where requests go
 	group       []*proc.Process
 	subject     subject
 	enforces    map[string]bool // the probes that it claims
@@ -70,7 +70,7 @@ func (s *stack) qualify(ctx context.Context) ([]Probe, error) {
 		if err != nil {
 			return nil, err
 		}
-		status, _, _, err := ask(ctx, s.addr, request)
+		status, _, err := ask(ctx, s.addr, request)
 		if err != nil {
 			return nil, err
 		}
@@ -100,10 +100,4 @@ func (s *stack) used() (time.Duration, error) {
 	}
 	u, err := proc.Sum(s.group...)
 	return u.CPU, err //nolint:wrapcheck // says what failed
-}
-
-func (s *stack) stop() {
-	for _, p := range s.group {
-		p.Stop()
-	}
 }

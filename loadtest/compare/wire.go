@@ -128,26 +128,26 @@ func exchange(c net.Conn, answers *bufio.Reader, request []byte) (int, error) {
 	return resp.StatusCode, resp.Body.Close() //nolint:wrapcheck // was read to its end
 }
 
-// ask sends one request on a connection of its own and gives status, header and body.
-func ask(ctx context.Context, addr string, request []byte) (int, http.Header, string, error) {
+// ask sends one request on a connection of its own and gives status and header.
+func ask(ctx context.Context, addr string, request []byte) (int, http.Header, error) {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return 0, nil, "", fmt.Errorf("connect: %w", err)
+		return 0, nil, fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
-		return 0, nil, "", err //nolint:wrapcheck // a closed connection
+		return 0, nil, err //nolint:wrapcheck // a closed connection
 	}
 	if _, err := c.Write(request); err != nil {
-		return 0, nil, "", err //nolint:wrapcheck // says what failed
+		return 0, nil, err //nolint:wrapcheck // says what failed
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return 0, nil, "", fmt.Errorf("read the answer: %w", err)
+		return 0, nil, fmt.Errorf("read the answer: %w", err)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	return resp.StatusCode, resp.Header, string(body), errors.Join(err, resp.Body.Close())
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, resp.Header, errors.Join(err, resp.Body.Close())
 }
 
 // message is one HTTP/1.1 request as bytes. Headers come as "Name: value".

@@ -63,13 +63,13 @@ func (b *bare) token(w http.ResponseWriter, r *http.Request) {
 			b.signer, _ = jose.NewSigner(signing, (&jose.SignerOptions{}).WithType("at+jwt")) // an Ed25519 key
 		}
 	})
-	proof, err := jose.ParseSigned(r.Header.Get("DPoP"), []jose.SignatureAlgorithm{jose.EdDSA})
+	proof, err := jose.ParseSignedCompact(r.Header.Get("DPoP"), []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil || r.ParseForm() != nil || b.signer == nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	key := proof.Signatures[0].Protected.JSONWebKey
-	assertion, err := jose.ParseSigned(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.EdDSA})
+	assertion, err := jose.ParseSignedCompact(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil || key == nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return

@@ -187,13 +187,13 @@ func esc(s string) string { return html.EscapeString(s) }
 
 // bar is one row of a bar chart.
 type bar struct {
-	name           string
-	value          float64
-	low, high      float64 // the extremes; equal: none are drawn
-	label          string
-	ours           bool
-	aim            float64 // a mark; 0: none
-	atMost, missed bool    // the aim is a ceiling; it is missed
+	name      string
+	value     float64
+	low, high float64 // the extremes; equal: none are drawn
+	label     string
+	ours      bool
+	aim       float64 // a mark; 0: none
+	missed    bool    // the aim is missed
 }
 
 // bars draws rows from zero, with whiskers from the least to the most.

@@ -31,9 +31,9 @@ func (j *judge) add(key, format string, args ...any) {
 	j.all = append(j.all, fault{key, fmt.Sprintf(format, args...)})
 }
 
-func (j *judge) between(key string, n, low, high int) {
-	if n < low || n > high {
-		j.add(key, "must be from %d to %d", low, high)
+func (j *judge) upTo(key string, n, high int) {
+	if n < 1 || n > high {
+		j.add(key, "must be from 1 to %d", high)
 	}
 }
 
@@ -52,9 +52,9 @@ func (s *Scenario) faults() []fault {
 	if s.About == "" {
 		j.add("about", "is required: one sentence on what the load is")
 	}
-	j.between("world.tenants", s.World.Tenants, 1, maxTenants)
-	j.between("world.agents", s.World.Agents, 1, maxAgents)
-	j.between("world.depth", s.World.Depth, 1, maxDepth)
+	j.upTo("world.tenants", s.World.Tenants, maxTenants)
+	j.upTo("world.agents", s.World.Agents, maxAgents)
+	j.upTo("world.depth", s.World.Depth, maxDepth)
 	j.oneOf("tokens.binding", s.Tokens.Binding, BindingDPoP, BindingBearer)
 	j.oneOf("tokens.reuse", s.Tokens.Reuse, ReuseWarm, ReuseFresh)
 	s.load(j)
@@ -80,7 +80,7 @@ func (s *Scenario) load(j *judge) {
 	for i, m := range s.Mix {
 		key := fmt.Sprintf("mix[%d]", i)
 		j.oneOf(key+".do", m.Do, OpRead, OpDenied, OpRefund, OpMint, OpIntrospect, OpRevoke)
-		j.between(key+".weight", m.Weight, 1, maxWeight)
+		j.upTo(key+".weight", m.Weight, maxWeight)
 		if seen[m.Do] {
 			j.add(key+".do", "is named twice")
 		}
@@ -90,7 +90,7 @@ func (s *Scenario) load(j *judge) {
 		j.add("rates", "is required: arrivals per second, one step each")
 	}
 	for i, r := range s.Rates {
-		j.between(fmt.Sprintf("rates[%d]", i), r, 1, maxRate)
+		j.upTo(fmt.Sprintf("rates[%d]", i), r, maxRate)
 	}
 	if s.Step < 100*time.Millisecond || s.Step > maxStep {
 		j.add("step", "is required: from 100ms to 24h")
@@ -98,7 +98,7 @@ func (s *Scenario) load(j *judge) {
 	if s.Warmup < 0 || s.Warmup > time.Hour {
 		j.add("warmup", "must be from 0s to 1h")
 	}
-	j.between("burst", s.Burst, 1, maxBurst)
+	j.upTo("burst", s.Burst, maxBurst)
 }
 
 func (s *Scenario) vary(j *judge) {
@@ -111,6 +111,6 @@ func (s *Scenario) vary(j *judge) {
 	}
 	high := map[string]int{OverDepth: maxDepth, OverAgents: maxAgents, OverTenants: maxTenants}[s.Vary.Over]
 	for i, v := range s.Vary.Values {
-		j.between(fmt.Sprintf("vary.values[%d]", i), v, 1, max(high, 1))
+		j.upTo(fmt.Sprintf("vary.values[%d]", i), v, max(high, 1))
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 // TypeDelegation is the subject_token_type of a standing delegation: its id, which is no
 // secret. Only an agent of its principal and type can use it.
-const TypeDelegation = "urn:agentid:params:oauth:token-type:delegation" //nolint:gosec // an identifier
+const TypeDelegation = "urn:agentid:params:oauth:token-type:delegation"
 
 // Delegator is the person that a token request names, verified. The zero Delegator is
 // nobody.

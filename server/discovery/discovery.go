@@ -40,7 +40,7 @@ const (
 	GrantDeviceCode = "urn:ietf:params:oauth:grant-type:device_code"
 	// GrantJWTBearer is RFC 7523 section 2.1: a workload, with what its platform says of it,
 	// or an agent, with an identity assertion of its person (ID-JAG).
-	GrantJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	GrantJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // an identifier
 )
 
 // The client authentication of workloads by an SVID (draft-ietf-oauth-spiffe-client-auth).

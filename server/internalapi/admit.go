@@ -21,7 +21,7 @@ const (
 	ReasonCluster            = "cluster_mismatch"
 )
 
-// ReasonIncarnation: the gateway drops what it remembers and subscribes again.
+// ReasonIncarnation tells a gateway to drop what it remembers and to subscribe again.
 const ReasonIncarnation = "incarnation_mismatch"
 
 // incarnation says whether a call must name the ledger's life that it belongs to. The

@@ -108,11 +108,11 @@ func (t target) withinAssertion(req Request, asked []capability.Capability) ([]c
 // may use; empty: all. It gives the connector's resource URI, which the delegation is for.
 // The refusals are those of Issue; policy is asked when a token is minted.
 func (m *Mint) Resolve(ctx context.Context, tenant string, templates []string, details capability.Request, resource string) ([]capability.Capability, string, error) {
-	any, err := agentid.AgentRef(tenant, "any")
+	anyone, err := agentid.AgentRef(tenant, "any")
 	if err != nil {
 		return nil, "", err
 	}
-	req := Request{Agent: Agent{Ref: any, Templates: templates}, Details: details, Resource: resource}
+	req := Request{Agent: Agent{Ref: anyone, Templates: templates}, Details: details, Resource: resource}
 	wanted, err := m.expand(ctx, req)
 	if err != nil {
 		return nil, "", err

@@ -194,7 +194,7 @@ func (s *Service) browser(w http.ResponseWriter, r *http.Request) (string, error
 	if err != nil {
 		return "", err
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // secure wherever the broker is on https
 		Name: s.cookieName(), Value: value.Reveal(), Path: "/", HttpOnly: true, Secure: s.secure(), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(2 * requestLife / time.Second),
 	})

@@ -104,7 +104,7 @@ func (s *Service) failed(w http.ResponseWriter, r *http.Request, tenant string, 
 		return err // a mix-up: nothing of this answer is passed on
 	}
 	told := agentid.Errorf(agentid.KindForbidden, "access_denied", "the person was not signed in").WithCause(err)
-	var out error = httperr.WithCode(told, httperr.AccessDenied)
+	out := httperr.WithCode(told, httperr.AccessDenied)
 	if kind := agentid.KindOf(err); kind == agentid.KindUnavailable || kind == agentid.KindInternal {
 		out = err
 	}

@@ -115,7 +115,7 @@ type Receipt struct {
 // merge takes in another step of the same revocation: the later zookie and epoch are r2's.
 func (r Receipt) merge(r2 Receipt) Receipt {
 	out := r2
-	out.Outcome = r2.Outcome.Add(r.Applied)
+	out.Outcome = r2.Add(r.Applied)
 	if out.Zookie == "" {
 		out.Zookie = r.Zookie
 	}

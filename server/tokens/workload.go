@@ -29,7 +29,7 @@ const (
 	// AssertionSPIFFE is the client_assertion_type of a JWT-SVID
 	// (draft-ietf-oauth-spiffe-client-auth).
 	AssertionSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
-	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"      //nolint:gosec // an identifier
+	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
 	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token" //nolint:gosec // an identifier
 )
 

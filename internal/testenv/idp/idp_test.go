@@ -78,7 +78,7 @@ func signIn(t *testing.T, p *idp.Provider, u idp.User, resource string) idp.Toke
 // claims verifies a token against the provider's published keys.
 func claims(t *testing.T, p *idp.Provider, token string) map[string]any {
 	t.Helper()
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	require.NoError(t, err)
 	var meta struct {
 		JWKS string `json:"jwks_uri"`
