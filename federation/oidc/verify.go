@@ -18,8 +18,8 @@ import (
 
 // The token types that are taken as subject tokens (RFC 8693 section 3).
 const (
-	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token" //nolint:gosec // an identifier
-	TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"     //nolint:gosec // an identifier
+	TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // an identifier
 	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
 )
 

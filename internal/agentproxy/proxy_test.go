@@ -152,7 +152,7 @@ func TestOneMintForManyAndAnotherAheadOfExpiry(t *testing.T) {
 	}
 	wg.Wait()
 	require.EqualValues(t, 1, u.mints.Load())
-	shift.Store(int64(239 * time.Second))
+	shift.Store(int64(220 * time.Second))
 	get(t, base)
 	require.EqualValues(t, 1, u.mints.Load())
 	shift.Store(int64(242 * time.Second))

@@ -22,7 +22,7 @@ const (
 
 // Prefixes of the tokens that people are given.
 const (
-	LoginTokenPrefix   = "agentid_login_"
+	LoginTokenPrefix   = "agentid_login_" //nolint:gosec // a prefix
 	refreshTokenPrefix = "agentid_refresh_"
 )
 
