@@ -18,6 +18,9 @@ import (
 // after is how many requests each gateway gets that start after the revocation returned.
 const after = 3
 
+// perAgent is how many trials one agent is for.
+const perAgent = 40
+
 // TestNothingIsAllowedAfterARevocationReturned: one broker, four gateways, each asked all
 // the time with a token that works everywhere. The token, or its agent, is taken away. No
 // request that starts after that call returned is allowed, at any gateway. The call's time
@@ -28,21 +31,24 @@ func TestNothingIsAllowedAfterARevocationReturned(t *testing.T) {
 	agent := s.acme()
 	s.ready()
 	var callers []*caller
-	for _, g := range s.gateways {
-		callers = append(callers, s.through(g, agent))
-	}
 	writes := durableWrites(t, 100)
 	var calls []time.Duration
 	allowedBefore, refusedAfter := 0, 0
 	for n := range splitTrials {
+		if n%perAgent == 0 { // the broker bounds how often one agent may ask
+			agent, callers = s.agent(fmt.Sprintf("trials-%d", n)), nil
+			for _, g := range s.gateways {
+				callers = append(callers, s.through(g, agent))
+			}
+		}
 		token := s.mint(agent)
 		tr := &trial{t: t, token: token, callers: callers}
 		var taken time.Duration
 		if n%4 == 3 {
 			taken = tr.run(func() {
-				s.admin(http.MethodPost, "/tenants/acme/agents/refunds-1/freeze", map[string]string{"reason": "operator"}, nil)
+				s.admin(http.MethodPost, "/tenants/acme/agents/"+agent.Agent().Name()+"/freeze", map[string]string{"reason": "operator"}, nil)
 			})
-			s.admin(http.MethodPost, "/tenants/acme/agents/refunds-1/unfreeze", map[string]string{"reason": "operator"}, nil)
+			s.admin(http.MethodPost, "/tenants/acme/agents/"+agent.Agent().Name()+"/unfreeze", map[string]string{"reason": "operator"}, nil)
 		} else {
 			taken = tr.run(func() { require.NoError(t, agent.Revoke(t.Context(), token.Access)) })
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,7 +131,9 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request, p peer) error {
 		return agentid.Invalidf("records", "want 1 to %d", api.MaxBatch)
 	}
 	for i := range in.Records {
-		if err := p.checkRecord(&in.Records[i], auditlog.Single); err != nil {
+		// A stream has a begin and a finish of its own; their request is known to its
+		// gateway alone.
+		if err := p.checkRecord(&in.Records[i], auditlog.Single, auditlog.Begin, auditlog.Finish); err != nil {
 			return err
 		}
 	}
@@ -159,12 +162,12 @@ func (p peer) checkReserve(r *wire.Reserve) error {
 
 // checkRecord refuses what a gateway has no business to record, and stamps the rest with
 // the gateway's name.
-func (p peer) checkRecord(r *auditlog.Record, phase auditlog.Phase) error {
+func (p peer) checkRecord(r *auditlog.Record, phases ...auditlog.Phase) error {
 	if r.Kind != auditlog.Operation && r.Kind != auditlog.Authn {
 		return agentid.Invalidf("record.kind", "want operation or authn")
 	}
-	if r.Phase != phase {
-		return agentid.Invalidf("record.phase", "want %s", phase)
+	if !slices.Contains(phases, r.Phase) {
+		return agentid.Invalidf("record.phase", "want one of %v", phases)
 	}
 	if name := r.Notes[noteConnector]; name != "" {
 		connector, err := agentid.ParseRefAs(agentid.TypeConnector, name)
