@@ -13,6 +13,7 @@ import (
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
@@ -96,7 +97,10 @@ func (a *Apart) open(ctx context.Context) error {
 	if err != nil {
 		return err //nolint:wrapcheck // names the field
 	}
+	// A broker that comes back is asked again soon: gRPC's own pause grows to two minutes.
+	soon := backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 	a.graph, err = grpc.NewClient("passthrough:///"+a.cfg.Link.Graph,
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: 2 * time.Second}),
 		grpc.WithTransportCredentials(credentials.NewTLS(a.keeper.ClientTLS())),
 		grpc.WithPerRPCCredentials(headers{link: a.link, cluster: cluster}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true}))
