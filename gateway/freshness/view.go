@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/policy/revision"
 	"github.com/agentid-dev/agentid/internal/wire"
@@ -79,7 +80,7 @@ func New(cfg Config) *View {
 		cfg.Now = time.Now
 	}
 	if cfg.BootTime == nil {
-		cfg.BootTime = BootTime
+		cfg.BootTime = boottime.Now
 	}
 	if cfg.Order == nil {
 		cfg.Order = revision.New()

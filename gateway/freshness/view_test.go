@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/gateway/freshness"
+	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
 )
@@ -87,7 +88,7 @@ func TestColdVouchesForNothing(t *testing.T) {
 	require.False(t, fresh.Mark(fresh.Rests(all)).Warm)
 	_, known := fresh.Floor()
 	require.False(t, known)
-	fresh.Extend(freshness.BootTime() + time.Hour)
+	fresh.Extend(boottime.Now() + time.Hour)
 	require.False(t, fresh.Warm(), "a lease without a state")
 	_, err := fresh.Apply(wire.Event{Seq: 1, Kind: wire.EventChanged})
 	require.Equal(t, "stream_gap", agentid.ReasonOf(err))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/gateway/freshness"
+	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
 	"github.com/agentid-dev/agentid/internal/wire"
 )
@@ -65,7 +66,7 @@ func New(cfg Config) (*Link, error) {
 		return nil, errors.New("link: a certificate and a cluster are required")
 	}
 	if cfg.BootTime == nil {
-		cfg.BootTime = freshness.BootTime
+		cfg.BootTime = boottime.Now
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
