@@ -222,6 +222,7 @@ bench-compare" builds the peers and runs it.`,
 	f.DurationVar(&cfg.Slice, "slice", time.Second, "how long one slice is")
 	f.StringArrayVar(&cfg.Without, "without", nil, "leave a stack out: "+strings.Join(compare.Optional(), ", ")+"; repeatable")
 	f.StringArrayVar(&cfg.Workloads, "workload", nil, "measure only this: "+strings.Join(compare.Workloads(), ", ")+"; repeatable")
+	f.StringVar(&cfg.Profiles, "profiles", "", "also write CPU profiles of AgentID under each workload into this folder")
 	f.BoolVar(&quiet, "quiet", false, "no progress on standard error")
 	return cmd
 }

@@ -118,6 +118,7 @@ type Log struct {
 type Telemetry struct {
 	OTLPEndpoint  string `yaml:"otlp_endpoint,omitempty"`  // URL of an OTLP/HTTP collector; empty: no traces
 	MetricsListen string `yaml:"metrics_listen,omitempty"` // empty: /metrics on the broker, for loopback peers only
+	ProfileListen string `yaml:"profile_listen,omitempty"` // on loopback; serves /debug/pprof/; empty: nowhere
 }
 
 // Default is the configuration of a single machine, on loopback, over dataDir.

@@ -93,6 +93,7 @@ func TestRefusalsNameFileLineKeyAndWhatWasExpected(t *testing.T) {
 		"algorithm":           {"tokens:\n  algorithm: none\n", "tokens.algorithm", "expected EdDSA or ES256", 2},
 		"lifetime over max":   {"tokens:\n  lifetime: 2h\n", "tokens.lifetime", "must not be over", 2},
 		"zed beyond loopback": {"spicedb_readonly:\n  listen: 10.0.0.1:1\n  key: env:K\n", "spicedb_readonly.listen", "loopback", 2},
+		"profiles beyond":     {"telemetry:\n  profile_listen: 10.0.0.1:1\n", "telemetry.profile_listen", "loopback", 2},
 		"zed without key":     {"spicedb_readonly:\n  listen: 127.0.0.1:1\n", "spicedb_readonly.key", "is required", 2},
 		"anchor":              {"log: &a\n  level: info\n", "log", "anchors", 1},
 		"graph mode":          {"graph: {mode: memory}\n", "graph.mode", "expected embedded", 1},

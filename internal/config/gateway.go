@@ -46,9 +46,10 @@ type Health struct {
 	Listen string `yaml:"listen"`
 }
 
-// GatewayTelemetry is where traces go.
+// GatewayTelemetry is where traces go, and where profiles are served.
 type GatewayTelemetry struct {
-	OTLPEndpoint string `yaml:"otlp_endpoint,omitempty"`
+	OTLPEndpoint  string `yaml:"otlp_endpoint,omitempty"`
+	ProfileListen string `yaml:"profile_listen,omitempty"` // on loopback; serves /debug/pprof/; empty: nowhere
 }
 
 func (c *GatewayFile) fill(base string) {
@@ -122,6 +123,7 @@ func (c GatewayFile) Validate() []Fault {
 	if c.Telemetry.OTLPEndpoint != "" {
 		v.url("telemetry.otlp_endpoint", c.Telemetry.OTLPEndpoint, true)
 	}
+	v.profile(c.Telemetry.ProfileListen)
 	v.atLeast("drain", c.Drain, time.Second)
 	return v.sorted()
 }

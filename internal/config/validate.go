@@ -35,6 +35,7 @@ func (c Config) Validate() []Fault {
 	if c.Telemetry.MetricsListen != "" {
 		v.listen("telemetry.metrics_listen", c.Telemetry.MetricsListen)
 	}
+	v.profile(c.Telemetry.ProfileListen)
 	return v.sorted()
 }
 
@@ -132,6 +133,15 @@ func (v *validator) listen(key, addr string) string {
 		return "0.0.0.0"
 	}
 	return host
+}
+
+func (v *validator) profile(addr string) {
+	const key = "telemetry.profile_listen"
+	if addr != "" {
+		if host := v.listen(key, addr); host != "" && !IsLoopback(host) {
+			v.add(key, "must be on loopback")
+		}
+	}
 }
 
 func (v *validator) tls(key string, t TLS) {

@@ -67,3 +67,19 @@ func TestTracesReachTheCollector(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, stop(t.Context()))
 }
+
+func TestProfilesShowNoValues(t *testing.T) {
+	h := observe.ProfileHandler()
+	ask := func(path string) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code
+	}
+	require.Equal(t, http.StatusOK, ask("/debug/pprof/goroutine"))
+	require.Equal(t, http.StatusOK, ask("/debug/pprof/allocs"))
+	for _, path := range []string{
+		"/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1", "/debug/pprof/cmdline", "/debug/pprof/trace", "/debug/pprof/symbol", "/debug/pprof/", "/debug/vars",
+	} {
+		require.Equal(t, http.StatusNotFound, ask(path), path)
+	}
+}

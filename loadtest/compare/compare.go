@@ -22,6 +22,7 @@ type Config struct {
 	Slice     time.Duration // 1 s when zero
 	Without   []string      // stacks of Optional() that are left out
 	Workloads []string      // names that are measured; all when empty
+	Profiles  string        // folder for CPU profiles of AgentID under each workload; empty: none are taken
 	Progress  func(string)  // nil: silent
 }
 
@@ -86,7 +87,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	out.Faults = append(out.Faults, faults...)
-	b := &bench{rounds: cfg.Rounds, slice: cfg.Slice, upstream: f.deployment.Upstream, say: say}
+	b := &bench{rounds: cfg.Rounds, slice: cfg.Slice, upstream: f.deployment.Upstream, say: say, profiles: cfg.Profiles}
 	for _, w := range f.workloads() {
 		if len(cfg.Workloads) > 0 && !slices.Contains(cfg.Workloads, w.name) {
 			continue
@@ -116,7 +117,7 @@ func bringUp(ctx context.Context, cfg Config, e *environment, say func(string, .
 	f := &field{stacks: map[string]*stack{}}
 	var err error
 	say("starting AgentID")
-	f.deployment, err = local.Start(ctx, local.Config{Binary: cfg.Binary, Dir: e.dir, World: world()})
+	f.deployment, err = local.Start(ctx, local.Config{Binary: cfg.Binary, Dir: e.dir, World: world(), Profiled: cfg.Profiles != ""})
 	if err != nil {
 		return f, err //nolint:wrapcheck // says what failed
 	}
@@ -129,7 +130,7 @@ func bringUp(ctx context.Context, cfg Config, e *environment, say func(string, .
 	f.addOurs(StackOurs, "agentid serve: broker, gateway, SpiceDB and audit in one process", f.deployment, f.ours)
 	if !slices.Contains(cfg.Without, StackApart) {
 		say("starting %s", StackApart)
-		if err := f.startApart(ctx, cfg.Binary, e.dir); err != nil {
+		if err := f.startApart(ctx, cfg, e.dir); err != nil {
 			return f, fmt.Errorf("%s: %w", StackApart, err)
 		}
 	}

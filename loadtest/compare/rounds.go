@@ -36,6 +36,7 @@ type bench struct {
 	slice    time.Duration
 	upstream *proc.Process
 	say      func(string, ...any)
+	profiles string // folder; empty: none are taken
 }
 
 // state is what is gathered of one entry.
@@ -67,6 +68,11 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 			s.rounds = append(s.rounds, sums[i])
 		}
 		b.say("%s: round %d of %d: %s", w.name, round+1, b.rounds, inOneLine(states))
+	}
+	for _, s := range states {
+		if err := b.profile(ctx, w, s); err != nil {
+			return nil, fmt.Errorf("%s, %s: profile: %w", w.name, s.stack.name, err)
+		}
 	}
 	cells := make([]Cell, len(states))
 	for i, s := range states {

@@ -13,7 +13,8 @@ type stack struct {
 	addr        string // where requests go
 	group       []*proc.Process
 	subject     subject
-	enforces    map[string]bool // the probes that it claims
+	enforces    map[string]bool   // the probes that it claims
+	profiles    map[string]string // process to host:port of its /debug/pprof/; nil: not served
 }
 
 // subject makes the requests of a stack's own agents, in the tokens that it takes.

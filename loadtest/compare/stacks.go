@@ -85,20 +85,22 @@ func (f *field) startBare(ctx context.Context, binary string) error {
 
 func (f *field) addOurs(name, about string, d *local.Deployment, o *ours) {
 	f.add(&stack{
-		name: name, about: about, addr: d.Gateway, group: d.Processes(), subject: o,
+		name: name, about: about, addr: d.Gateway, group: d.Processes(), subject: o, profiles: d.Profiles,
 		enforces: claims(probeRefuse, probeExpired, probeAudience, probeRevoked, probeStolen),
 	})
 }
 
 // startApart brings up broker and gateway as two processes, in front of the same upstream.
-func (f *field) startApart(ctx context.Context, binary, dir string) error {
+func (f *field) startApart(ctx context.Context, cfg Config, dir string) error {
 	dir = filepath.Join(dir, "apart")
 	const ownerOnly = 0o700
 	if err := os.MkdirAll(dir, ownerOnly); err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
 	var err error
-	f.apart, err = local.Start(ctx, local.Config{Binary: binary, Dir: dir, World: world(), Apart: true, Origin: f.deployment.Origin})
+	f.apart, err = local.Start(ctx, local.Config{
+		Binary: cfg.Binary, Dir: dir, World: world(), Apart: true, Origin: f.deployment.Origin, Profiled: cfg.Profiles != "",
+	})
 	if err != nil {
 		return err //nolint:wrapcheck // says what failed
 	}

@@ -24,6 +24,7 @@ type Config struct {
 	Apart    bool         // broker and gateway as two processes
 	Origin   string       // URL of an upstream that is there already; empty: one is started
 	Extra    string       // more of the server's configuration, as YAML
+	Profiled bool         // each process serves profiles, see Profiles
 	Progress func(string) // nil: silent
 }
 
@@ -37,6 +38,7 @@ type Deployment struct {
 	Origin   string // the upstream's URL
 	Admin    adminclient.Admin
 	Tenants  []Tenant
+	Profiles map[string]string // process name to the host:port of its /debug/pprof/
 
 	cfg Config
 }

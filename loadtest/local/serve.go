@@ -31,8 +31,12 @@ func (d *Deployment) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	profiles, err := d.profiles("agentid")
+	if err != nil {
+		return err
+	}
 	path, err := d.write("agentid.yaml", fmt.Sprintf("data_dir: data\nbroker: {listen: %q, url: %q}\ngateway: {listen: [%q]}\ntokens: {lifetime: 1h}\n",
-		broker, d.Base, d.Gateway)+unlimited+d.cfg.Extra)
+		broker, d.Base, d.Gateway)+unlimited+profiles+d.cfg.Extra)
 	if err != nil {
 		return err
 	}
@@ -59,8 +63,12 @@ func (d *Deployment) serveApart(ctx context.Context) error {
 	if _, err := proc.Output(ctx, d.cfg.Binary, "fleet", "init", "--data", data); err != nil {
 		return err //nolint:wrapcheck // names the command
 	}
+	profiles, err := d.profiles("broker")
+	if err != nil {
+		return err
+	}
 	path, err := d.write("broker.yaml", fmt.Sprintf("data_dir: data\nbroker: {listen: %q, url: %q}\nfleet: {listen: %q, graph_listen: %q}\ntokens: {lifetime: 1h}\n",
-		broker, d.Base, fleet[0], fleet[1])+unlimited+d.cfg.Extra)
+		broker, d.Base, fleet[0], fleet[1])+unlimited+profiles+d.cfg.Extra)
 	if err != nil {
 		return err
 	}
@@ -73,8 +81,11 @@ func (d *Deployment) serveApart(ctx context.Context) error {
 	if _, err := proc.Output(ctx, d.cfg.Binary, "fleet", "certificate", "--data", data, "--gateway", "gw-1", "--out", certificate); err != nil {
 		return err //nolint:wrapcheck // names the command
 	}
+	if profiles, err = d.profiles("gateway"); err != nil {
+		return err
+	}
 	path, err = d.write("gateway.yaml", fmt.Sprintf("gateway: {listen: [%q]}\nbroker: {url: %q, graph: %q}\nhealth: {listen: %q}\n",
-		d.Gateway, "https://"+fleet[0], fleet[1], fleet[2])+unlimited)
+		d.Gateway, "https://"+fleet[0], fleet[1], fleet[2])+unlimited+profiles)
 	if err != nil {
 		return err
 	}
@@ -82,6 +93,19 @@ func (d *Deployment) serveApart(ctx context.Context) error {
 		return err //nolint:wrapcheck // names the process
 	}
 	return WaitFor(ctx, d.Enforcer, "http://"+fleet[2]+"/readyz")
+}
+
+// profiles is the configuration of a process that is to serve profiles, where they are wanted.
+func (d *Deployment) profiles(name string) (string, error) {
+	if !d.cfg.Profiled {
+		return "", nil
+	}
+	addr, err := FreePort()
+	if d.Profiles == nil {
+		d.Profiles = map[string]string{}
+	}
+	d.Profiles[name] = addr
+	return fmt.Sprintf("telemetry: {profile_listen: %q}\n", addr), err
 }
 
 // addresses takes free ports for broker and gateway.

@@ -47,6 +47,7 @@ type Apart struct {
 	front    *front
 
 	health   *http.Server
+	profiles *http.Server // nil without
 	healthAt net.Addr
 	running  context.Context // of what runs beside requests, until Close
 	stopLink context.CancelFunc
@@ -221,6 +222,19 @@ func (a *Apart) serveHealth(context.Context) error {
 	}
 	a.healthAt, a.health = l.Addr(), httpx.NewServer("", httpx.WithRequestID(mux), logger)
 	go a.front.run(bound{server: a.health, listener: l})
+	return a.serveProfiles(logger)
+}
+
+func (a *Apart) serveProfiles(logger *slog.Logger) error {
+	if a.cfg.Telemetry.ProfileListen == "" {
+		return nil
+	}
+	l, err := a.opts.Listen("tcp", a.cfg.Telemetry.ProfileListen)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyProfile, err)
+	}
+	a.profiles = httpx.NewServer("", observe.ProfileHandler(), logger)
+	go a.front.run(bound{server: a.profiles, listener: l})
 	return nil
 }
 
@@ -280,8 +294,10 @@ func (a *Apart) Close(ctx context.Context) error {
 	if a.graph != nil {
 		all = append(all, a.graph.Close())
 	}
-	if a.health != nil {
-		all = append(all, a.health.Close())
+	for _, s := range []*http.Server{a.health, a.profiles} {
+		if s != nil {
+			all = append(all, s.Close())
+		}
 	}
 	if a.stopOtel != nil {
 		all = append(all, a.stopOtel(ctx))

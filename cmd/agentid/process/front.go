@@ -92,16 +92,26 @@ func (p *Process) bind() (all []bound, err error) {
 			return all, err
 		}
 	}
-	if addr := p.cfg.Telemetry.MetricsListen; addr != "" {
-		l, err := p.opts.Listen("tcp", addr)
-		if err != nil {
-			return all, fmt.Errorf("telemetry.metrics_listen: %w", err)
-		}
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", observe.MetricsHandler(p.registry, p.component("metrics")))
-		all = append(all, bound{server: httpx.NewServer("", mux, p.component("metrics")), listener: l})
+	metrics := http.NewServeMux()
+	metrics.Handle("GET /metrics", observe.MetricsHandler(p.registry, p.component("metrics")))
+	if all, err = p.bindAlso(all, "telemetry.metrics_listen", p.cfg.Telemetry.MetricsListen, metrics); err != nil {
+		return all, err
 	}
-	return all, nil
+	return p.bindAlso(all, keyProfile, p.cfg.Telemetry.ProfileListen, observe.ProfileHandler())
+}
+
+const keyProfile = "telemetry.profile_listen"
+
+// bindAlso opens one more listener for h, where the configuration names one.
+func (p *Process) bindAlso(all []bound, key, addr string, h http.Handler) ([]bound, error) {
+	if addr == "" {
+		return all, nil
+	}
+	l, err := p.opts.Listen("tcp", addr)
+	if err != nil {
+		return all, fmt.Errorf("%s: %w", key, err)
+	}
+	return append(all, bound{server: httpx.NewServer("", h, p.component("telemetry")), listener: l}), nil
 }
 
 func (p *Process) bindGateway(all []bound) ([]bound, error) {

@@ -94,6 +94,8 @@ func TestServesOverTLSWithTheConfiguredAlgorithm(t *testing.T) {
 	status, _, proto = get("https://" + p.GatewayAddrs()[0] + "/v1/charges/ch_1")
 	require.GreaterOrEqual(t, status, http.StatusBadRequest, "no connector is here")
 	require.Equal(t, "HTTP/1.1", proto, "nothing passes the raw checks by")
+	status, _, _ = get("https://" + p.BrokerAddr() + "/debug/pprof/goroutine")
+	require.Equal(t, http.StatusNotFound, status, "profiles are served only where a listener is configured")
 }
 
 func TestAStartThatFailsLeavesNothingBehind(t *testing.T) {
