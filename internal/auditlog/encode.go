@@ -12,11 +12,11 @@ import (
 // roomy is what most records come to, in bytes.
 const roomy = 1 << 10
 
-// encode writes a record's canonical form: byte for byte what encoding/json writes for the
+// encode appends a record's canonical form: byte for byte what encoding/json writes for the
 // struct without escaping HTML, at a third of its price. A property test holds the two
 // against each other.
-func encode(r Record) ([]byte, error) {
-	e := encoder{b: make([]byte, 0, roomy)}
+func encode(to []byte, r Record) ([]byte, error) {
+	e := encoder{b: to}
 	e.raw(`{"id":`)
 	e.string(r.ID)
 	e.raw(`,"time":"`)

@@ -34,7 +34,7 @@ func TestTheCanonicalFormIsThatOfEncodingJSON(t *testing.T) {
 		enc := json.NewEncoder(&want)
 		enc.SetEscapeHTML(false)
 		require.NoError(t, enc.Encode(r))
-		got, err := encode(r)
+		got, err := encode(nil, r)
 		require.NoError(t, err)
 		require.Equal(t, want.String(), string(got)+"\n")
 	})

@@ -15,43 +15,53 @@ import (
 )
 
 // A journal takes relaxed records on their way into the database: the operating system
-// has each when append returns, in a file of its own, and a few milliseconds later all of
-// them go into one durable transaction. Rows for reads cost a tenth of one transaction
-// each that way, and what they promise stays: at the operating system before the response
-// leaves, on disk within 10 ms.
+// has each when append returns, in a file of its own; a few milliseconds later the file is
+// synced; and once a second, or for a query, all of them go into one durable transaction,
+// many to a row. A record costs a small part of a transaction of its own that way, and
+// what is promised stays: at the operating system before the response leaves, on disk
+// within 10 ms.
 //
 // It has two files and writes them in turn. One is emptied when the transaction that
 // holds its records is on disk; what a crash leaves in either is in the database after
 // the next open, once.
 type journal struct {
-	db  *sqlitedb.DB
-	add func(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) error
+	log *Log
 
-	flushing sync.Mutex // one flush at a time
+	absorbing sync.Mutex // one flush at a time
 
-	mu      sync.Mutex // order of the files and of pending
-	files   [2]*os.File
-	current int
-	pending []Entry // in the current file, and not in the database
-	due     *time.Timer
-	failed  error // of the last flush; nil once one succeeds
-	closed  bool
-	work    sync.WaitGroup
+	mu       sync.Mutex // order of the files and of pending
+	files    [2]*os.File
+	current  int
+	pending  []Entry // in the current file, and not in the database
+	unsynced bool    // the current file has records that are not on disk
+	failed   error   // of the last sync or flush; nil once a flush succeeds
+	closed   bool
+
+	dirty chan struct{} // the file has something to sync
+	kept  chan struct{} // something waits for the database
+	full  chan struct{} // so much that it should not wait
+	stop  chan struct{}
+	work  sync.WaitGroup
 }
 
 const (
-	// flushDelay leaves half of the 10 ms to the transaction and its fsync.
-	flushDelay = 5 * time.Millisecond
-	// maxPending is what a stalled disk may pile up: beyond it an append waits for a flush.
-	maxPending = 8192
+	// syncDelay leaves half of the 10 ms to the sync.
+	syncDelay = 5 * time.Millisecond
+	// absorbDelay is how long records wait in the journal to share rows and a transaction.
+	absorbDelay = time.Second
+	// absorbAt is how many records wait for no longer.
+	absorbAt = 4096
+	// maxPending is what a stalled database may pile up: beyond it an append waits for a flush.
+	maxPending = 4 * absorbAt
 	// frameHead is the length and the checksum before each record.
 	frameHead = 8
 )
 
 // openJournal opens path+"-0" and path+"-1", and brings what a crash left in them into
 // the database.
-func openJournal(ctx context.Context, path string, db *sqlitedb.DB, add func(context.Context, *sqlitedb.Tx, []Entry) error) (*journal, error) {
-	j := &journal{db: db, add: add}
+func openJournal(ctx context.Context, path string, l *Log) (*journal, error) {
+	signal := func() chan struct{} { return make(chan struct{}, 1) }
+	j := &journal{log: l, dirty: signal(), kept: signal(), full: signal(), stop: make(chan struct{})}
 	const ownerOnly = 0o600
 	for i := range j.files {
 		f, err := os.OpenFile(fmt.Sprintf("%s-%d", path, i), os.O_RDWR|os.O_CREATE, ownerOnly)
@@ -63,12 +73,17 @@ func openJournal(ctx context.Context, path string, db *sqlitedb.DB, add func(con
 	if err := j.recover(ctx); err != nil {
 		return nil, errors.Join(err, j.closeFiles())
 	}
+	j.work.Go(j.syncs)
+	j.work.Go(j.absorbs)
 	return j, nil
 }
 
 // append hands a record to the operating system. An error means that it is not in the
 // log: the disk is full or failed, or an earlier record could not be brought in.
 func (j *journal) append(ctx context.Context, e Entry) error {
+	sum := e.framed[:frameHead]
+	binary.BigEndian.PutUint32(sum, uint32(len(e.Encoded())))
+	binary.BigEndian.PutUint32(sum[4:], crc32.ChecksumIEEE(e.Encoded()))
 	j.mu.Lock()
 	if j.failed != nil || len(j.pending) >= maxPending {
 		j.mu.Unlock()
@@ -84,40 +99,89 @@ func (j *journal) append(ctx context.Context, e Entry) error {
 	case j.failed != nil: // again, meanwhile
 		return j.failed
 	}
-	f := j.files[j.current]
-	if _, err := f.Write(frame(e.encoded)); err != nil {
+	if _, err := j.files[j.current].Write(e.framed); err != nil {
 		j.failed = unavailable(err) // half of it may be there: the next flush empties both files
 		return j.failed
 	}
 	j.pending = append(j.pending, e)
-	if j.due == nil {
-		j.work.Add(1)
-		j.due = time.AfterFunc(flushDelay, func() {
-			defer j.work.Done()
-			_ = j.flush(context.Background()) // kept in failed
-		})
+	if !j.unsynced {
+		j.unsynced = true
+		tell(j.dirty)
+	}
+	switch len(j.pending) {
+	case 1:
+		tell(j.kept)
+	case absorbAt:
+		tell(j.full)
 	}
 	return nil
 }
 
-func frame(encoded []byte) []byte {
-	out := make([]byte, frameHead, frameHead+len(encoded))
-	binary.BigEndian.PutUint32(out, uint32(len(encoded)))
-	binary.BigEndian.PutUint32(out[4:], crc32.ChecksumIEEE(encoded))
-	return append(out, encoded...)
+func tell(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// wait reports false when the journal stops.
+func (j *journal) wait(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-j.stop:
+		return false
+	}
+}
+
+// syncs brings the current file to disk a moment after it was written.
+func (j *journal) syncs() {
+	for j.wait(j.dirty) {
+		select {
+		case <-time.After(syncDelay):
+		case <-j.stop: // close brings the rest in
+			return
+		}
+		j.mu.Lock()
+		f, due := j.files[j.current], j.unsynced
+		j.unsynced = false
+		j.mu.Unlock()
+		if !due {
+			continue
+		}
+		if err := onDisk(f); err != nil {
+			j.mu.Lock()
+			j.failed = err
+			j.mu.Unlock()
+		}
+		j.log.wake() // who follows the log has something to ask for
+	}
+}
+
+// absorbs brings records into the database, many at a time.
+func (j *journal) absorbs() {
+	for j.wait(j.kept) {
+		select {
+		case <-time.After(absorbDelay):
+		case <-j.full:
+		case <-j.stop:
+			return
+		}
+		_ = j.flush(context.Background()) // kept in failed
+	}
 }
 
 // flush brings everything that was appended before it into the database, on disk. After
 // an error the records stay, here and in their files, and go first the next time; until
 // then nothing more is taken.
 func (j *journal) flush(ctx context.Context) error {
-	j.flushing.Lock()
-	defer j.flushing.Unlock()
-	batch, full, again := j.begin()
+	j.absorbing.Lock()
+	defer j.absorbing.Unlock()
+	batch, full, unsynced, again := j.begin()
 	if len(batch) == 0 && !again {
 		return nil
 	}
-	err := j.db.Write(context.WithoutCancel(ctx), func(tx *sqlitedb.Tx) error { return j.add(ctx, tx, batch) })
+	err := j.absorb(context.WithoutCancel(ctx), batch, full, unsynced)
 	stored := err == nil
 	if stored {
 		err = j.clear(full, again)
@@ -140,18 +204,32 @@ func (j *journal) flush(ctx context.Context) error {
 
 // begin takes what is pending and turns to the other file. After a failure it turns to
 // none: nothing was appended since.
-func (j *journal) begin() (batch []Entry, full int, again bool) {
+func (j *journal) begin() (batch []Entry, full int, unsynced, again bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.due != nil && j.due.Stop() {
-		j.work.Done()
-	}
-	j.due = nil
-	batch, full, again = j.pending, j.current, j.failed != nil
+	batch, full, unsynced, again = j.pending, j.current, j.unsynced, j.failed != nil
 	if !again && len(batch) > 0 {
-		j.pending, j.current = nil, 1-j.current
+		j.pending, j.current, j.unsynced = nil, 1-j.current, false
 	}
-	return batch, full, again
+	return batch, full, unsynced, again
+}
+
+// absorb commits a batch. Its file is synced first where that is due: a large transaction
+// may take longer than what was promised.
+func (j *journal) absorb(ctx context.Context, batch []Entry, full int, unsynced bool) error {
+	if unsynced && len(batch) > maxBlock {
+		if err := onDisk(j.files[full]); err != nil {
+			return err
+		}
+	}
+	return j.log.db.Write(ctx, func(tx *sqlitedb.Tx) error { return j.log.addSingles(ctx, tx, batch) })
+}
+
+func onDisk(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return unavailable(err)
+	}
+	return nil
 }
 
 // clear empties the file that was brought in, or both.
@@ -175,12 +253,16 @@ func empty(f *os.File) error {
 
 // close flushes and closes. Records that cannot be brought in stay in the files.
 func (j *journal) close() error {
-	err := j.flush(context.Background())
 	j.mu.Lock()
+	again := j.closed
 	j.closed = true
 	j.mu.Unlock()
+	if again {
+		return nil
+	}
+	close(j.stop)
 	j.work.Wait()
-	return errors.Join(err, j.flush(context.Background()), j.closeFiles())
+	return errors.Join(j.flush(context.Background()), j.closeFiles())
 }
 
 func (j *journal) closeFiles() error {

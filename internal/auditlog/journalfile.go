@@ -2,6 +2,7 @@ package auditlog
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
@@ -28,16 +28,12 @@ func (j *journal) recover(ctx context.Context) error {
 		found = append(found, entries...)
 	}
 	slices.SortStableFunc(found, func(a, b Entry) int { return a.record.Time.Compare(b.record.Time) })
-	if len(found) > 0 {
-		if err := j.db.Write(ctx, func(tx *sqlitedb.Tx) error {
-			missing, err := absent(ctx, tx, found)
-			if err != nil {
-				return err
-			}
-			return j.add(ctx, tx, missing)
-		}); err != nil {
-			return fmt.Errorf("auditlog: recover the journal: %w", err)
-		}
+	missing, err := j.log.absent(ctx, found)
+	if err == nil && len(missing) > 0 {
+		err = j.log.db.Write(ctx, func(tx *sqlitedb.Tx) error { return j.log.addSingles(ctx, tx, missing) })
+	}
+	if err != nil {
+		return fmt.Errorf("auditlog: recover the journal: %w", err)
 	}
 	return j.clear(0, true)
 }
@@ -58,7 +54,8 @@ func readFrames(f *os.File) ([]Entry, error) {
 		if n == 0 || n > MaxEncoded {
 			return out, nil
 		}
-		encoded := make([]byte, n)
+		framed := make([]byte, frameHead+int(n))
+		encoded := framed[frameHead:]
 		if _, err := io.ReadFull(r, encoded); err != nil {
 			return out, endOrError(err)
 		}
@@ -69,7 +66,7 @@ func readFrames(f *os.File) ([]Entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("auditlog: journal: %w", err)
 		}
-		out = append(out, Entry{record: record, encoded: encoded})
+		out = append(out, Entry{record: record, framed: framed})
 	}
 }
 
@@ -80,53 +77,48 @@ func endOrError(err error) error {
 	return fmt.Errorf("auditlog: journal: %w", err)
 }
 
-const (
-	isThere = `SELECT count(*) FROM audit WHERE request = ? AND request <> '' AND record = ?`
-	// isAmong looks through more than two journals can hold, for a record of no request.
-	isAmong = `SELECT count(*) FROM audit WHERE seq > (SELECT max(seq) FROM audit) - 20000 AND record = ?`
-)
-
-// absent are the entries that the log does not hold.
-func absent(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) ([]Entry, error) {
+// absent are the entries that the log does not hold. One that it holds is found by its
+// request or, without one, among the newest: more of them than two files can hold.
+func (l *Log) absent(ctx context.Context, entries []Entry) ([]Entry, error) {
+	const newest = 20_000
+	var recent map[string]struct{} // read when it is needed
 	var out []Entry
 	for _, e := range entries {
-		row := tx.QueryRow(ctx, isThere, e.record.Request, e.encoded)
-		if e.record.Request == "" {
-			row = tx.QueryRow(ctx, isAmong, e.encoded)
+		there := false
+		same := func(_ int64, encoded []byte) (bool, error) {
+			there = there || bytes.Equal(encoded, e.Encoded())
+			return !there, nil
 		}
-		var n int
-		if err := row.Scan(&n); err != nil {
-			return nil, fmt.Errorf("auditlog: journal: %w", err)
+		switch request := e.record.Request; {
+		case request != "":
+			seqs, err := l.numbers(ctx, `SELECT seq FROM audit_request WHERE request = ?`, request)
+			if err != nil {
+				return nil, err
+			}
+			for _, seq := range seqs {
+				if err := l.between(ctx, seq, seq+1, false, same); err != nil {
+					return nil, err
+				}
+			}
+		case recent == nil:
+			size, err := l.size(ctx)
+			if err != nil {
+				return nil, err
+			}
+			recent = map[string]struct{}{}
+			if err := l.between(ctx, size-newest, size+1, false, func(_ int64, encoded []byte) (bool, error) {
+				recent[string(encoded)] = struct{}{}
+				return true, nil
+			}); err != nil {
+				return nil, err
+			}
+			fallthrough
+		default:
+			_, there = recent[string(e.Encoded())]
 		}
-		if n == 0 {
+		if !there {
 			out = append(out, e)
 		}
 	}
 	return out, nil
-}
-
-// together is how many rows one statement inserts: each statement has a price of its own.
-const together = 16
-
-var (
-	insertRows     = insertRow + strings.Repeat(`,(?,?,?,?,?,?,?,?)`, together-1)
-	columnsPerItem = strings.Count(insertRow, "?")
-)
-
-// addSingles appends entries that neither open nor finish anything.
-func (l *Log) addSingles(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) error {
-	for len(entries) >= together {
-		args := make([]any, 0, together*columnsPerItem)
-		for i := range together {
-			r := &entries[i].record
-			args = append(args, r.Request, r.Tenant, r.Principal, r.Agent, r.Token, string(r.Kind), string(r.Phase), entries[i].encoded)
-		}
-		if _, err := tx.Exec(ctx, insertRows, args...); err != nil {
-			return fmt.Errorf("auditlog: append: %w", err)
-		}
-		entries = entries[together:]
-		tx.OnCommit(l.wake)
-	}
-	_, err := l.Add(ctx, tx, entries...)
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Log struct {
 	now func() time.Time
 
 	journal *journal // nil: relaxed records are transactions of their own
+	known   known
 
 	mu   sync.Mutex
 	grew chan struct{} // closed at the next commit that appends
@@ -36,11 +38,11 @@ func New(db *sqlitedb.DB, now func() time.Time) *Log {
 // the files path-0 and path-1. Call it before the first use, and Close at the end.
 func (l *Log) OpenJournal(ctx context.Context, path string) error {
 	var err error
-	l.journal, err = openJournal(ctx, path, l.db, l.addSingles)
+	l.journal, err = openJournal(ctx, path, l)
 	return err
 }
 
-// Flush waits until every record that was appended before it can be read.
+// Flush waits until every record that was appended before it is in the database.
 func (l *Log) Flush(ctx context.Context) error {
 	if l.journal == nil {
 		return nil
@@ -57,7 +59,8 @@ func (l *Log) Close() error {
 }
 
 const (
-	insertRow  = `INSERT INTO audit (request, tenant, principal, agent, token, kind, phase, record) VALUES (?,?,?,?,?,?,?,?)`
+	insertRow = `INSERT INTO audit (seq, n, record)
+		VALUES (coalesce((SELECT seq + n FROM audit ORDER BY seq DESC LIMIT 1), 1), ?, ?)`
 	insertOpen = `INSERT INTO audit_open (request, seq) VALUES (?,?)`
 	deleteOpen = `DELETE FROM audit_open WHERE request = ?`
 )
@@ -67,27 +70,21 @@ const (
 // request of one that is open is refused.
 func (l *Log) Add(ctx context.Context, tx *sqlitedb.Tx, entries ...Entry) (int64, error) {
 	var seq int64
-	for _, e := range entries {
-		if len(e.encoded) == 0 {
-			return 0, invalid("an entry was not prepared")
+	for i := range entries {
+		var err error
+		if seq, err = l.row(ctx, tx, entries[i:i+1]); err != nil {
+			return 0, err
 		}
-		r := &e.record
-		res, err := tx.Exec(ctx, insertRow, r.Request, r.Tenant, r.Principal, r.Agent, r.Token, string(r.Kind), string(r.Phase), e.encoded)
-		if err != nil {
-			return 0, fmt.Errorf("auditlog: append: %w", err)
-		}
-		if seq, err = res.LastInsertId(); err != nil {
-			return 0, fmt.Errorf("auditlog: append: %w", err)
-		}
-		switch r.Phase {
+		request := entries[i].record.Request
+		switch entries[i].record.Phase {
 		case Begin:
-			_, err = tx.Exec(ctx, insertOpen, r.Request, seq)
+			_, err = tx.Exec(ctx, insertOpen, request, seq)
 		case Finish:
-			_, err = tx.Exec(ctx, deleteOpen, r.Request)
+			_, err = tx.Exec(ctx, deleteOpen, request)
 		case Single:
 		}
 		if sqlitedb.IsUnique(err) {
-			return 0, invalid("request %q is open already", r.Request)
+			return 0, invalid("request %q is open already", request)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("auditlog: open entries: %w", err)
@@ -95,6 +92,41 @@ func (l *Log) Add(ctx context.Context, tx *sqlitedb.Tx, entries ...Entry) (int64
 	}
 	if len(entries) > 0 {
 		tx.OnCommit(l.wake)
+	}
+	return seq, nil
+}
+
+// addSingles appends entries that neither open nor finish anything, as few rows.
+func (l *Log) addSingles(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	for block := range slices.Chunk(entries, maxBlock) {
+		if _, err := l.row(ctx, tx, block); err != nil {
+			return err
+		}
+	}
+	tx.OnCommit(l.wake)
+	return nil
+}
+
+// row appends entries as one row and gives the position of the first.
+func (l *Log) row(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) (int64, error) {
+	for i := range entries {
+		if len(entries[i].Encoded()) == 0 {
+			return 0, invalid("an entry was not prepared")
+		}
+	}
+	res, err := tx.Exec(ctx, insertRow, len(entries), pack(entries))
+	if err != nil {
+		return 0, fmt.Errorf("auditlog: append: %w", err)
+	}
+	seq, err := res.LastInsertId()
+	if err == nil {
+		err = l.index(ctx, tx, seq, entries)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("auditlog: append: %w", err)
 	}
 	return seq, nil
 }

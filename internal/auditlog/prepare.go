@@ -15,12 +15,12 @@ import (
 // Entry is a record that may be appended: checked, cleaned, encoded. It is made by
 // Prepare only; the zero Entry is refused.
 type Entry struct {
-	record  Record
-	encoded []byte
+	record Record
+	framed []byte // frameHead bytes for the journal, then the canonical form
 }
 
 // Encoded is the canonical form, one line of JSON: the future leaf of the Merkle tree.
-func (e Entry) Encoded() []byte { return e.encoded }
+func (e Entry) Encoded() []byte { return e.framed[min(frameHead, len(e.framed)):] }
 
 // Record is the record as it will be read back, without its Seq.
 func (e Entry) Record() Record { return e.record }
@@ -66,14 +66,14 @@ func seal(r Record, now time.Time) (Entry, error) {
 		r.Time = now
 	}
 	r.Time = r.Time.UTC().Truncate(time.Microsecond)
-	encoded, err := encode(r)
+	framed, err := encode(make([]byte, frameHead, roomy), r)
 	if err != nil {
 		return Entry{}, fmt.Errorf("auditlog: encode: %w", err)
 	}
-	if len(encoded) > MaxEncoded {
-		return Entry{}, invalid("the record has %d bytes", len(encoded))
+	if n := len(framed) - frameHead; n > MaxEncoded {
+		return Entry{}, invalid("the record has %d bytes", n)
 	}
-	return Entry{record: r, encoded: encoded}, nil
+	return Entry{record: r, framed: framed}, nil
 }
 
 func check(r Record) error {

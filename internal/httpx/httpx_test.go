@@ -114,6 +114,14 @@ func TestRequestIDIsOurs(t *testing.T) {
 	require.Len(t, seen, 26)
 	require.Equal(t, seen, w.Header().Get(httpx.HeaderRequestID))
 	require.NotEqual(t, httpx.NewID(), httpx.NewID())
+	before := seen
+	for range 100 {
+		h.ServeHTTP(w, r)
+		require.Len(t, seen, 26)
+		require.NotEqual(t, before, seen)
+		require.LessOrEqual(t, before[:9], seen[:9], "they grow with time")
+		before = seen
+	}
 	require.Empty(t, httpx.RequestID(t.Context()))
 }
 

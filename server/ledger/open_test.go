@@ -165,7 +165,7 @@ func TestTheLogIsAppendOnly(t *testing.T) {
 	db, err := sql.Open("sqlite", path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
-	for _, text := range []string{`UPDATE audit SET tenant = 'x'`, `DELETE FROM audit`} {
+	for _, text := range []string{`UPDATE audit SET record = x'00'`, `DELETE FROM audit`} {
 		_, err := db.ExecContext(t.Context(), text)
 		require.ErrorContains(t, err, "append-only")
 	}
