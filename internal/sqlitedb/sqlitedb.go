@@ -6,6 +6,7 @@ package sqlitedb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,11 @@ const (
 	DefaultBusyTimeout = 5 * time.Second
 	relaxedSyncDelay   = 8 * time.Millisecond // on disk within 10 ms
 	maxBatch           = 256
+
+	// A page that is written again and again goes from the WAL into the file once for each
+	// checkpoint: 16 MiB of WAL lie between two.
+	checkpointPages = 4000
+	writerCacheKiB  = 16 << 10
 )
 
 // ErrClosed is the cause of every refusal after Close.
@@ -84,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	readers.SetMaxOpenConns(cfg.Readers)
 	readers.SetMaxIdleConns(cfg.Readers)
 	db := &DB{path: cfg.Path, log: cfg.Logger, readers: readers, pool: pool}
-	db.writer = &writer{conn: conn, stmts: map[string]*sql.Stmt{}}
+	db.writer = &writer{conn: conn, stmts: map[string]*sql.Stmt{}, execs: map[string]driver.Stmt{}}
 	db.wal = &walSync{path: cfg.Path + "-wal", failed: db.fail}
 	return db, nil
 }
@@ -122,6 +128,9 @@ func (db *DB) Close() error {
 	w.closed = true
 	var errs []error
 	for _, s := range w.stmts {
+		errs = append(errs, s.Close())
+	}
+	for _, s := range w.execs {
 		errs = append(errs, s.Close())
 	}
 	errs = append(errs, db.wal.close(), w.conn.Close(), db.pool.Close(), db.readers.Close())
@@ -219,6 +228,8 @@ type writer struct {
 	relaxed bool // the connection's synchronous mode is NORMAL
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
+	execs   map[string]driver.Stmt // of the same connection: see exec
+	args    []driver.NamedValue    // those of one exec
 	batch   *batch
 	failure atomic.Pointer[error]
 }
@@ -255,14 +266,6 @@ func (w *writer) end(broken error) error {
 	return fmt.Errorf("commit: %w", err)
 }
 
-func (w *writer) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	stmt, err := w.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.ExecContext(ctx, args...)
-}
-
 func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s, ok := w.stmts[query]; ok {
 		return s, nil
@@ -282,6 +285,8 @@ func dsn(cfg Config, synchronous string, readOnly bool) string {
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", cfg.BusyTimeout.Milliseconds()))
 	if !readOnly {
 		q.Add("_pragma", "journal_mode(WAL)")
+		q.Add("_pragma", fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages))
+		q.Add("_pragma", fmt.Sprintf("cache_size(-%d)", writerCacheKiB))
 	}
 	q.Add("_pragma", "synchronous("+synchronous+")")
 	q.Add("_pragma", "foreign_keys(ON)")

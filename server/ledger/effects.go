@@ -97,14 +97,18 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 		if e.begin, err = l.log.Add(ctx, tx, begin); err != nil {
 			return err
 		}
-		if ahead, err = l.reserve(ctx, tx, &e, idem, r.Uses); err != nil {
+		if err = l.reserve(ctx, tx, &e, idem, r.Uses); err != nil {
 			return err
 		}
-		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead), request: e.request}
+		ahead = l.holds.stand(standing{seq: e.seq, id: e.id(), amount: e.amount}, e.holdKey)
+		flight := flight{seq: e.seq, holdKey: e.holdKey, ahead: len(ahead), request: e.request, owner: e.of == 0}
 		tx.OnCommit(func() { l.holds.add(e.id(), flight) })
 		return nil
 	})
 	if err != nil {
+		if e.seq != 0 { // what stood there for the others does not
+			l.holds.resolved(e.id(), e.holdKey)
+		}
 		return wire.Reservation{}, err
 	}
 	return wire.Reservation{ID: e.id(), Retry: e.of != 0, Unchecked: e.unchecked, UpstreamKey: hex.EncodeToString(idem), Ahead: ahead}, nil
@@ -112,26 +116,30 @@ func (l *Ledger) Reserve(ctx context.Context, r wire.Reserve) (wire.Reservation,
 
 // reserve takes everything inside the transaction and fills in e. An error takes all
 // of it back.
-func (l *Ledger) reserve(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte, counts []wire.Use) ([]wire.Ahead, error) {
-	if idem != nil {
-		retry, err := l.bind(ctx, tx, e, idem)
-		if err != nil || retry {
-			return nil, err
+func (l *Ledger) reserve(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte, counts []wire.Use) error {
+	// Nearly every key is new: the row itself tells when one is not.
+	inserted, err := insertEffect(ctx, tx, e, idem)
+	if err != nil {
+		return err
+	}
+	if !inserted {
+		if retry, err := l.bind(ctx, tx, e, idem); err != nil || retry {
+			return err
+		}
+		if _, err := insertEffect(ctx, tx, e, idem); err != nil {
+			return err
 		}
 	}
 	for i, use := range counts {
 		if err := consumeUse(ctx, tx, use, i == 0, e.created); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := insertEffect(ctx, tx, e, idem); err != nil {
-		return nil, err
-	}
-	return readAhead(ctx, tx.Query, e.holdKey, e.seq)
+	return nil
 }
 
-// bind looks the idempotency key up. It reports a retry, for which e is inserted as an
-// attempt of the effect that owns the key, or that e shall own the key.
+// bind looks up who has the idempotency key. It reports a retry, for which e is inserted
+// as an attempt of the effect that owns the key; else the key is free now, and e may own it.
 func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) (retry bool, err error) {
 	owner, found, err := readEffect(ctx, tx.Query, `SELECT `+effectColumns+` FROM effects WHERE idem = ?`, idem)
 	if err != nil || !found {
@@ -156,7 +164,7 @@ func (l *Ledger) bind(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []by
 	}
 	e.of, e.stands, e.holdKey, e.amount, e.uses = owner.seq, false, "", 0, nil
 	e.unchecked = owner.open
-	if err := insertEffect(ctx, tx, e, nil); err != nil {
+	if _, err := insertEffect(ctx, tx, e, nil); err != nil {
 		return false, err
 	}
 	if owner.state == unknown {
@@ -170,35 +178,23 @@ func freeKey(ctx context.Context, tx *sqlitedb.Tx, seq int64) error {
 	return err
 }
 
-func insertEffect(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) error {
+// insertEffect reports false, and has inserted nothing, when another effect has the key.
+func insertEffect(ctx context.Context, tx *sqlitedb.Tx, e *effect, idem []byte) (bool, error) {
 	var key any // a nil []byte would be an empty blob
 	if idem != nil {
 		key = idem
 	}
 	res, err := tx.Exec(ctx, `INSERT INTO effects (nonce, of, token, uses, idem, digest, hold_key, hold_amount, state, stands, open, attempt, request, begin, due, created)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?)`,
-		e.nonce, e.of, e.token, e.uses, key, e.digest, e.holdKey, e.amount, e.state, e.stands, e.open, e.request, e.begin, e.due, e.created)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?) ON CONFLICT (idem) WHERE idem IS NOT NULL DO NOTHING`,
+		e.nonce, e.of, e.token, e.uses, key, e.digest, e.holdKey, e.amount, int64(e.state), e.stands, e.open, e.request, e.begin, e.due, e.created)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
 	}
 	e.seq, err = res.LastInsertId()
-	return err
-}
-
-// readAhead are the earlier holds on a key that stand, oldest first.
-func readAhead(ctx context.Context, q query, holdKey string, seq int64) ([]wire.Ahead, error) {
-	if holdKey == "" {
-		return nil, nil
-	}
-	var out []wire.Ahead
-	err := rows(ctx, q, func(r *sql.Rows) error {
-		var seq, amount int64
-		var nonce []byte
-		err := r.Scan(&seq, &nonce, &amount)
-		out = append(out, wire.Ahead{ID: reservationID(seq, nonce), Amount: amount})
-		return err
-	}, `SELECT seq, nonce, hold_amount FROM effects WHERE hold_key = ? AND hold_key <> '' AND stands = 1 AND seq < ? ORDER BY seq`, holdKey, seq)
-	return out, err
+	return err == nil, err
 }
 
 func readEffect(ctx context.Context, q query, text string, args ...any) (e effect, found bool, err error) {

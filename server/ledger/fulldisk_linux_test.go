@@ -91,8 +91,9 @@ func testFullDisk(t *testing.T, dir string) {
 	// Room again: it recovers by itself.
 	require.NoError(t, os.Remove(filepath.Join(dir, "ballast")))
 	require.NoError(t, l.Settle(t.Context(), wire.Settlement{ID: held.ID, Outcome: wire.Done, Record: ledgertest.Finish("before")}))
-	_, err = l.Reserve(t.Context(), refused)
+	after, err := l.Reserve(t.Context(), refused)
 	require.NoError(t, err)
+	require.Empty(t, after.Ahead, "what was refused holds nothing")
 	require.NoError(t, l.Close())
 
 	l = openAt(t, path, key, clock)

@@ -105,7 +105,10 @@ func (l *Ledger) start(ctx context.Context) error {
 	if err := l.log.OpenJournal(ctx, l.cfg.Path+"-audit"); err != nil {
 		return err
 	}
-	return l.recoverEffects(ctx)
+	if err := l.recoverEffects(ctx); err != nil {
+		return err
+	}
+	return l.loadHolds(ctx)
 }
 
 // Close stops the sweeper and closes the file. Running writes end first.

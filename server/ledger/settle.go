@@ -18,8 +18,9 @@ func (l *Ledger) Settle(ctx context.Context, s wire.Settlement) error {
 		return agentid.Invalidf("outcome", "want done, released or unknown")
 	}
 	ctx = context.WithoutCancel(ctx)
-	request, ok := l.holds.request(s.ID)
-	if !ok {
+	flight, known := l.holds.flight(s.ID)
+	request := flight.request
+	if !known {
 		e, err := findReservation(ctx, l.reader(), s.ID) // its request never changes
 		if err != nil {
 			return err
@@ -33,6 +34,11 @@ func (l *Ledger) Settle(ctx context.Context, s wire.Settlement) error {
 		return agentid.Errorf(agentid.KindInternal, "audit_record_invalid", "want the finish of the request that was reserved")
 	}
 	err := l.write(ctx, []auditlog.Record{s.Record}, func(ctx context.Context, tx *sqlitedb.Tx) error {
+		if known && flight.owner && s.Outcome == wire.Done {
+			if plain, err := l.finishFlight(ctx, tx, s.ID, flight); err != nil || plain {
+				return err
+			}
+		}
 		e, err := findReservation(ctx, tx.Query, s.ID)
 		if err != nil {
 			return err
@@ -46,6 +52,22 @@ func (l *Ledger) Settle(ctx context.Context, s wire.Settlement) error {
 		return nil
 	}
 	return err
+}
+
+// finishFlight settles as done what stands as it was reserved, which is what nearly every
+// effect comes to: its row is not read back. It reports false, and has changed nothing, when
+// something happened to it meanwhile. A flight is known by its whole id, nonce and all.
+func (l *Ledger) finishFlight(ctx context.Context, tx *sqlitedb.Tx, id string, f flight) (bool, error) {
+	res, err := tx.Exec(ctx, `UPDATE effects SET state = ?, stands = 0, open = 0, due = NULL
+		WHERE seq = ? AND of = 0 AND state = ? AND attempt = 0 AND open = 1`, int64(done), f.seq, int64(inFlight))
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	tx.OnCommit(func() { l.holds.resolved(id, f.holdKey) })
+	return true, nil
 }
 
 // settleOwner settles the attempt that took the use and the hold.

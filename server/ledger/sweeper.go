@@ -15,7 +15,7 @@ const (
 	purgeEvery = time.Minute
 	// tokenMargin keeps a token in the index beyond its expiry, for clocks that differ.
 	tokenMargin = 10 * time.Minute
-	// usesKept is how long a count is kept after its last use: longer than any token lives.
+	// usesKept is how long a count is kept after its first use: longer than any token lives.
 	usesKept = 25 * time.Hour
 )
 
@@ -138,7 +138,7 @@ func (l *Ledger) Purge(ctx context.Context) (int64, error) {
 		{`DELETE FROM tokens WHERE (tenant, jti) IN (SELECT tenant, jti FROM tokens WHERE expires < ? LIMIT ?)`, now.Add(-tokenMargin)},
 		{`DELETE FROM assertions WHERE (client, hash) IN (SELECT client, hash FROM assertions WHERE expires < ? LIMIT ?)`, now},
 		{`DELETE FROM enrolments WHERE (tenant, name) IN (SELECT tenant, name FROM enrolments WHERE expires < ? LIMIT ?)`, now.Add(-tokenMargin)},
-		{`DELETE FROM uses WHERE (token, capability) IN (SELECT token, capability FROM uses WHERE updated < ? LIMIT ?)`, now.Add(-usesKept)},
+		{`DELETE FROM uses WHERE (token, capability) IN (SELECT token, capability FROM uses WHERE since < ? LIMIT ?)`, now.Add(-usesKept)},
 		// Rows are in the order of their times, so only the oldest are looked at.
 		{`DELETE FROM effects WHERE due IS NULL AND seq IN (SELECT seq FROM effects ORDER BY seq LIMIT ?2) AND created < ?1`, now.Add(-ForgetAfter)},
 		{`DELETE FROM login_flows WHERE hash IN (SELECT hash FROM login_flows WHERE expires < ? LIMIT ?)`, now},

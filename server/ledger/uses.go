@@ -78,8 +78,8 @@ func checkUses(tenant string, list []wire.Use) error {
 // that were taken before it. own: it is the count of the presented token's capability,
 // not of one that this was made from.
 func consumeUse(ctx context.Context, tx *sqlitedb.Tx, u wire.Use, own bool, now int64) error {
-	res, err := tx.Exec(ctx, `INSERT INTO uses (token, capability, used, updated) VALUES (?,?,1,?)
-		ON CONFLICT (token, capability) DO UPDATE SET used = used + 1, updated = excluded.updated WHERE used < ?`,
+	res, err := tx.Exec(ctx, `INSERT INTO uses (token, capability, used, since) VALUES (?,?,1,?)
+		ON CONFLICT (token, capability) DO UPDATE SET used = used + 1 WHERE used < ?`,
 		u.Token.String(), u.Capability, now, u.Max)
 	if err != nil {
 		return err

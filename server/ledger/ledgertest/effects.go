@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -472,4 +473,57 @@ func purge(t *testing.T, l Ledger, clock *Clock) {
 	after, err := l.Audit().Size(ctx)
 	require.NoError(t, err)
 	require.Equal(t, size, after, "the log keeps everything")
+}
+
+// holdsInOrder: reservations on one key that come at once are each told of exactly the
+// older ones, whether or not they share a commit, and nobody of one that was refused.
+func holdsInOrder(t *testing.T, l Ledger, clock *Clock) {
+	const n = 40
+	got := make([]wire.Reservation, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			r := Refund(t, clock, fmt.Sprintf("o%d", i))
+			r.IdempotencyKey, r.HoldAmount = fmt.Sprintf("o%d", i), int64(i+1)
+			if i%4 == 0 { // refused once it stands
+				r.Uses = []wire.Use{{Token: r.Token, Capability: "one", Max: 1}}
+			}
+			got[i], _ = l.Reserve(t.Context(), r)
+		})
+	}
+	wg.Wait()
+	var kept []wire.Reservation
+	for _, r := range got {
+		if r.ID != "" {
+			kept = append(kept, r)
+		}
+	}
+	require.Len(t, kept, n-n/4+1)
+	slices.SortFunc(kept, func(a, b wire.Reservation) int { return len(a.Ahead) - len(b.Ahead) })
+	for i, r := range kept {
+		ids := make([]string, 0, len(r.Ahead))
+		for _, a := range r.Ahead {
+			ids = append(ids, a.ID)
+		}
+		for _, older := range kept[:i] {
+			require.Contains(t, ids, older.ID)
+		}
+		require.NotContains(t, ids, r.ID)
+		for _, younger := range kept[i+1:] {
+			require.NotContains(t, ids, younger.ID)
+		}
+	}
+	last := kept[len(kept)-1]
+	for _, r := range kept[:len(kept)-1] {
+		settleOne(t, l, r.ID, wire.Done)
+	}
+	left, err := l.Await(t.Context(), last.ID)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func settleOne(t *testing.T, l Ledger, id string, outcome wire.Outcome) {
+	t.Helper()
+	finish := Finish("")
+	require.NoError(t, l.Settle(t.Context(), wire.Settlement{ID: id, Outcome: outcome, Record: finish}))
 }

@@ -158,6 +158,7 @@ func Run(t *testing.T, open New) {
 		"reserve and settle":         reserveAndSettle,
 		"bad reservations":           badReservations,
 		"uses under a race":          usesUnderARace,
+		"holds in order":             holdsInOrder,
 		"uses of a chain":            usesOfAChain,
 		"idempotency":                idempotency,
 		"idempotency under a race":   idempotencyUnderARace,
