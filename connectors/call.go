@@ -3,7 +3,6 @@ package connectors
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -37,9 +36,9 @@ type holdExpr struct {
 type Call struct {
 	Operation *Operation
 
-	values       map[string]any // inputs and variables: string or int64
-	query, form  []httpx.Pair
-	path, digest string
+	values            map[string]any // inputs and variables: string or int64
+	path, query, form string         // as they go upstream
+	digest            string
 }
 
 // Parse reads the inputs of one request: the path's from Match, the query and the
@@ -65,34 +64,35 @@ func (o *Operation) Parse(path map[string]string, query, body string) (*Call, er
 		return nil, err
 	}
 	c.path = o.path.expand(c.text)
-	sum := sha256.Sum256([]byte(o.Name + "\x00" + c.path + "\x00" + c.RawQuery() + "\x00" + c.Body()))
+	sum := sha256.Sum256([]byte(o.Name + "\x00" + c.path + "\x00" + c.query + "\x00" + c.form))
 	c.digest = hex.EncodeToString(sum[:])
 	return c, nil
 }
 
-func (c *Call) read(from source, text string) ([]httpx.Pair, error) {
+// read takes the parameters of one place and gives them as they go upstream.
+func (c *Call) read(from source, text string) (string, error) {
 	pairs, err := httpx.ParsePairs(text, c.Operation.kind.MaxParameters)
-	if err != nil {
-		return nil, err
+	if err != nil || len(pairs) == 0 {
+		return "", err
 	}
 	seen := make(map[string]bool, len(pairs))
 	for _, p := range pairs {
 		if seen[p.Name] {
-			return nil, refuse(reasonRepeated, p.Name, "the parameter is given more than once")
+			return "", refuse(reasonRepeated, p.Name, "the parameter is given more than once")
 		}
 		seen[p.Name] = true
 		in, declared := c.Operation.inputs[p.Name]
 		switch {
 		case declared && in.source == from:
 			if err := c.set(in, p.Value); err != nil {
-				return nil, err
+				return "", err
 			}
 		case from == inForm && slices.ContainsFunc(c.Operation.pass, func(x passthrough) bool { return x.admits(p.Name) }):
 		default:
-			return nil, refuse(reasonUnknown, p.Name, "the operation has no such parameter here")
+			return "", refuse(reasonUnknown, p.Name, "the operation has no such parameter here")
 		}
 	}
-	return pairs, nil
+	return encode(pairs), nil
 }
 
 func (c *Call) set(in input, text string) error {
@@ -105,8 +105,8 @@ func (c *Call) set(in input, text string) error {
 }
 
 func (o *Operation) complete(c *Call) error {
-	for _, name := range slices.Sorted(maps.Keys(o.inputs)) {
-		if _, given := c.values[name]; o.inputs[name].required && !given {
+	for _, name := range o.required {
+		if _, given := c.values[name]; !given {
 			return refuse(reasonMissing, name, "is required")
 		}
 	}
@@ -133,10 +133,10 @@ func (o *Operation) complete(c *Call) error {
 func (c *Call) Path() string { return c.path }
 
 // RawQuery is the query to send upstream, written anew; "" for none.
-func (c *Call) RawQuery() string { return encode(c.query) }
+func (c *Call) RawQuery() string { return c.query }
 
 // Body is the body to send upstream, written anew; "" for none.
-func (c *Call) Body() string { return encode(c.form) }
+func (c *Call) Body() string { return c.form }
 
 // Digest identifies operation, path, query and body: hexadecimal SHA-256.
 func (c *Call) Digest() string { return c.digest }

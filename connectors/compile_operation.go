@@ -37,6 +37,9 @@ func (c *compiler) operation(k *Kind, name string, y operationYAML) *Operation {
 	}
 	for _, n := range slices.Sorted(maps.Keys(y.Inputs)) {
 		o.inputs[n] = c.input(at+".inputs."+n, n, y.Inputs[n], o)
+		if o.inputs[n].required {
+			o.required = append(o.required, n)
+		}
 	}
 	c.pathInputs(at, o)
 	for _, p := range y.Pass {

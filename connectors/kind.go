@@ -98,6 +98,7 @@ type Operation struct {
 	kind       *Kind
 	path       pattern
 	inputs     map[string]input
+	required   []string // of inputs, sorted
 	exactlyOne []string
 	pass       []passthrough
 	lookups    []*Lookup

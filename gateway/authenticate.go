@@ -142,7 +142,7 @@ func bearer(x *exchange, claims *capability.Claims) error {
 // yet in the hands of its holder.
 func (x *exchange) claimed(h *holder, c *capability.Claims) {
 	r := &x.record
-	r.Principal, r.Agent, r.AgentType, r.Lineage = h.names.principal, h.names.agent, h.names.agentType, h.names.lineage
+	r.Name(h.names)
 	r.Token, r.PolicyVersion = c.ID, c.Context.PolicyVersion
 	r.Notes[noteKey] = "unproven"
 	if c.Context.OwnAuthority {
@@ -166,7 +166,7 @@ type admitted struct{ caller }
 // rate is phase 4. A proof is remembered here: one of an agent over its rate takes no
 // place of the memory that all share. Before this a proof has not passed.
 func (g *Gateway) rate(x *exchange, c caller) (admitted, error) {
-	err := g.limits.Allow(x.r.Context(), limits.Subject{Token: c.subject.Tokens()[0], Agent: c.agent, Connector: x.route.Ref}, x.route.Rates)
+	err := g.limits.Allow(x.r.Context(), limits.Subject{Token: c.token, Agent: c.text, Connector: x.route.name, Tenant: x.route.Ref.Tenant()}, x.route.Rates)
 	if err == nil && c.proof != nil {
 		err = g.proofs.Check(*c.proof)
 	}

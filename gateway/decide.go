@@ -182,8 +182,9 @@ func (g *Gateway) ask(ctx context.Context, x *exchange, q policy.Question) (poli
 		return policy.Allowed{}, err
 	}
 	x.record.Zookie = allowed.Zookie()
-	x.record.Legs = x.record.Legs[:0]
-	for _, l := range allowed.Legs() {
+	legs := allowed.Legs()
+	x.record.Legs = slices.Grow(x.record.Legs[:0], len(legs))
+	for _, l := range legs {
 		x.record.Legs = append(x.record.Legs, auditlog.Leg(l))
 	}
 	return allowed, nil
@@ -231,8 +232,9 @@ func enforceable(o *connectors.Operation, c capability.Capability) error {
 
 // note records the constraints that the call has passed.
 func (x *exchange) note(c capability.Capability) {
-	x.record.Constraints = x.record.Constraints[:0]
-	for _, t := range c.Constraints.Terms() {
+	terms := c.Constraints.Terms()
+	x.record.Constraints = slices.Grow(x.record.Constraints[:0], len(terms))
+	for _, t := range terms {
 		x.record.Constraints = append(x.record.Constraints, auditlog.Outcome{Field: t.Field, Kind: t.Kind, Outcome: "ok"})
 	}
 }

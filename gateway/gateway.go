@@ -85,10 +85,6 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	limiter, err := limits.New(limits.Tenant{PerMinute: cfg.TenantPerMinute, Burst: cfg.TenantBurst}, cfg.Now)
-	if err != nil {
-		return nil, err
-	}
 	proofs, err := newProofs(cfg)
 	if err != nil {
 		return nil, err
@@ -98,7 +94,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, verifier: verifier, proofs: proofs, limits: limiter, metrics: m, guard: rawhttp.New(MaxHeaderBytes),
+		cfg: cfg, verifier: verifier, proofs: proofs, limits: limits.New(limits.Tenant{PerMinute: cfg.TenantPerMinute, Burst: cfg.TenantBurst}, cfg.Now), metrics: m, guard: rawhttp.New(MaxHeaderBytes),
 		trail:     newTrail(cfg),
 		forwarder: forward.New(forward.Config{Timeout: cfg.UpstreamTimeout, Idle: cfg.StreamIdle, Lookup: cfg.LookupTimeout, Resolver: cfg.Resolver, Now: cfg.Now}),
 	}

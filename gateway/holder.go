@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability"
+	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/policy"
 )
 
@@ -11,13 +12,9 @@ import (
 type holder struct {
 	subject *policy.Subject
 	agent   agentid.Ref
-	names   names
-}
-
-// names are as the audit log writes them.
-type names struct {
-	principal, agent, agentType string
-	lineage                     []string
+	text    string // of agent
+	token   string // of the subject's newest token
+	names   *auditlog.Named
 }
 
 // deriving makes the holder of a verified token.
@@ -31,13 +28,14 @@ func deriving(decider *policy.Decider) func(capability.Claims) (any, error) {
 		for _, a := range c.Context.Attenuated {
 			attenuated[a] = true
 		}
-		h := &holder{agent: c.Agent()}
-		h.names = names{principal: c.Principal().String(), agent: h.agent.String(), agentType: c.Context.AgentType.String()}
+		h := &holder{agent: c.Agent(), text: c.Agent().String(), token: tokens[0].String()}
 		var lineage []policy.Member
+		var names []string
 		for _, a := range c.Lineage() {
 			lineage = append(lineage, policy.Member{Agent: a, Attenuated: attenuated[a]})
-			h.names.lineage = append(h.names.lineage, a.String())
+			names = append(names, a.String())
 		}
+		h.names = auditlog.NewNamed(c.Context.Tenant, c.Principal().String(), h.text, c.Context.AgentType.String(), names)
 		h.subject, err = decider.Subject(policy.Holder{
 			Lineage: lineage, Principal: c.Principal(), OwnAuthority: c.Context.OwnAuthority, Tokens: tokens,
 			Also: []agentid.Ref{c.Context.AgentType}, Expiry: c.Expiry,

@@ -48,7 +48,7 @@ func (g *Gateway) run(x *exchange) error {
 	}
 	x.route = rt
 	x.record.Tenant = rt.Ref.Tenant()
-	x.record.Notes = map[string]string{"connector": rt.Ref.String()}
+	x.record.Notes = map[string]string{"connector": rt.name}
 	if violation != nil {
 		return violation
 	}

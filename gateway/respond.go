@@ -65,8 +65,10 @@ func (x *exchange) header(resp *forward.Response) {
 	for name, values := range resp.Header {
 		h[name] = values
 	}
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["X-Content-Type-Options"] = noSniff
 }
+
+var noSniff = []string{"nosniff"} // the server reads it only
 
 // largeBody is from where a client may be so slow that a body has to be cut for it.
 const largeBody = 64 << 10

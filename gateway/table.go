@@ -20,6 +20,7 @@ type route struct {
 	wire.Connector
 	kind     *connectors.Kind
 	host     string // of Resource, lower case, with its port if it has one
+	name     string // of Ref
 	account  agentid.Ref
 	upstream forward.Upstream
 	refs     []agentid.Ref // the connector's own
@@ -101,7 +102,7 @@ func (t *table) one(connector wire.Connector) (*route, bool) {
 	refs := []agentid.Ref{connector.Ref}
 	return &route{
 		refs: refs, rests: t.view.Rests(refs),
-		Connector: connector, kind: kind, host: strings.ToLower(resource.Host), account: account,
+		Connector: connector, name: connector.Ref.String(), kind: kind, host: strings.ToLower(resource.Host), account: account,
 		upstream: forward.Upstream{Base: base, AllowPrivate: connector.AllowPrivateUpstream, Kind: kind, Secret: connector.Credential},
 	}, true
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/throttled/throttled/v2"
-	"github.com/throttled/throttled/v2/store/memstore"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/httperr"
@@ -27,7 +26,7 @@ const (
 	TenantBurst     = 6000
 )
 
-// maxKeys bounds the memory of each kind of limit. A key that falls out starts anew.
+// maxKeys bounds the memory. A key that falls out starts anew.
 const maxKeys = 1 << 16
 
 // Tenant is the limit of a whole tenant; zero fields are the defaults.
@@ -43,19 +42,16 @@ type Limits struct {
 }
 
 // New makes Limits. now is time.Now when nil.
-func New(tenant Tenant, now func() time.Time) (*Limits, error) {
-	store, err := memstore.New(maxKeys)
-	if err != nil {
-		return nil, fmt.Errorf("limits: %w", err)
+func New(tenant Tenant, now func() time.Time) *Limits {
+	if now == nil {
+		now = time.Now
 	}
-	if now != nil {
-		store.SetTimeNow(now)
-	}
-	return &Limits{tenant: tenant, store: throttled.WrapStoreWithContext(store), limiters: map[throttled.RateQuota]*throttled.GCRARateLimiterCtx{}}, nil
+	return &Limits{tenant: tenant, store: newCells(maxKeys, now), limiters: map[throttled.RateQuota]*throttled.GCRARateLimiterCtx{}}
 }
 
-// Subject is who a request counts for.
-type Subject struct{ Token, Agent, Connector agentid.Ref }
+// Subject is who a request counts for: ids in the text form of agentid.Ref, and the tenant's
+// name.
+type Subject struct{ Token, Agent, Connector, Tenant string }
 
 // Allow counts one request, or refuses it with KindRateLimited "rate_limited", the
 // limit at fault as field and the wait after which one more is admitted. The tenant's
@@ -65,15 +61,15 @@ func (l *Limits) Allow(ctx context.Context, s Subject, rates wire.Rates) error {
 		field, key       string
 		perMinute, burst int
 	}{
-		{"agent", s.Connector.String() + "|" + s.Agent.String(), or(rates.AgentPerMinute, AgentPerMinute), or(rates.AgentBurst, AgentBurst)},
-		{"token", s.Connector.String() + "|" + s.Token.String(), or(rates.TokenPerMinute, TokenPerMinute), or(rates.TokenBurst, TokenBurst)},
-		{"tenant", s.Connector.Tenant(), or(l.tenant.PerMinute, TenantPerMinute), or(l.tenant.Burst, TenantBurst)},
+		{"agent", "agent:" + s.Connector + "|" + s.Agent, or(rates.AgentPerMinute, AgentPerMinute), or(rates.AgentBurst, AgentBurst)},
+		{"token", "token:" + s.Connector + "|" + s.Token, or(rates.TokenPerMinute, TokenPerMinute), or(rates.TokenBurst, TokenBurst)},
+		{"tenant", "tenant:" + s.Tenant, or(l.tenant.PerMinute, TenantPerMinute), or(l.tenant.Burst, TenantBurst)},
 	} {
 		limiter, err := l.limiter(limit.perMinute, limit.burst)
 		if err != nil {
 			return err
 		}
-		limited, result, err := limiter.RateLimitCtx(ctx, limit.field+":"+limit.key, 1)
+		limited, result, err := limiter.RateLimitCtx(ctx, limit.key, 1)
 		if err != nil {
 			return agentid.Unavailable("limits_unavailable", err)
 		}

@@ -16,21 +16,20 @@ import (
 
 func subject(t *testing.T, tenant, agent, token string) limits.Subject {
 	t.Helper()
-	must := func(r agentid.Ref, err error) agentid.Ref { require.NoError(t, err); return r }
+	must := func(r agentid.Ref, err error) string { require.NoError(t, err); return r.String() }
 	return limits.Subject{
-		Token: must(agentid.TokenRef(tenant, token)), Agent: must(agentid.AgentRef(tenant, agent)), Connector: must(agentid.ConnectorRef(tenant, "stripe")),
+		Token: must(agentid.TokenRef(tenant, token)), Agent: must(agentid.AgentRef(tenant, agent)), Connector: must(agentid.ConnectorRef(tenant, "stripe")), Tenant: tenant,
 	}
 }
 
 func TestEachLimitIsItsOwn(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l, err := limits.New(limits.Tenant{}, func() time.Time { return now })
-	require.NoError(t, err)
+	l := limits.New(limits.Tenant{}, func() time.Time { return now })
 	rates := wire.Rates{TokenPerMinute: 60, TokenBurst: 2, AgentPerMinute: 60, AgentBurst: 3}
 	one, two, other := subject(t, "acme", "a", "t1"), subject(t, "acme", "a", "t2"), subject(t, "globex", "a", "t1")
 	require.NoError(t, l.Allow(t.Context(), one, rates))
 	require.NoError(t, l.Allow(t.Context(), one, rates))
-	err = l.Allow(t.Context(), one, rates)
+	err := l.Allow(t.Context(), one, rates)
 	require.Equal(t, agentid.KindRateLimited, agentid.KindOf(err))
 	require.Equal(t, "token", agentid.AsError(err).Field)
 	require.Equal(t, time.Second, httperr.Of(err).RetryAfter)
@@ -43,8 +42,7 @@ func TestEachLimitIsItsOwn(t *testing.T) {
 
 func TestConcurrentRequestsNeverExceedTheBurst(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l, err := limits.New(limits.Tenant{}, func() time.Time { return now })
-	require.NoError(t, err)
+	l := limits.New(limits.Tenant{}, func() time.Time { return now })
 	s := subject(t, "acme", "a", "t1")
 	var passed atomic.Int64
 	var wg sync.WaitGroup
@@ -62,8 +60,7 @@ func TestConcurrentRequestsNeverExceedTheBurst(t *testing.T) {
 // One agent over its own limit takes nothing away from the others of its tenant.
 func TestNoisyAgentDoesNotStarveItsTenant(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l, err := limits.New(limits.Tenant{PerMinute: 60, Burst: 10}, func() time.Time { return now })
-	require.NoError(t, err)
+	l := limits.New(limits.Tenant{PerMinute: 60, Burst: 10}, func() time.Time { return now })
 	rates := wire.Rates{TokenPerMinute: 60, TokenBurst: 2, AgentPerMinute: 60, AgentBurst: 2}
 	noisy, quiet := subject(t, "acme", "noisy", "t1"), subject(t, "acme", "quiet", "t2")
 	for range 100 {

@@ -88,19 +88,43 @@ var credential = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(\.[
 	`|\bagentid_[a-z]+_[A-Za-z0-9_-]{20,}|agentid-seal-1:[A-Za-z0-9_-]+` +
 	`|(?i:\b(bearer|dpop|basic)\s+[A-Za-z0-9._~+/=-]{8,})`)
 
-var hints = []string{"eyJ", "k_", "whsec_", "gh", "agentid", "earer", "EARER", "asic", "ASIC", "pop", "POP", "PoP", "bEARER"}
-
 // shortest is the length below which no text holds what credential matches.
 const shortest = 12
 
 func redact(s string) string {
-	if len(s) < shortest {
+	if len(s) < shortest || !suspect(s) { // the expression is dear, and seldom needed
 		return s
 	}
-	for _, h := range hints { // the expression is dear, and seldom needed
-		if strings.Contains(s, h) {
-			return credential.ReplaceAllString(s, "[redacted]")
+	return credential.ReplaceAllString(s, "[redacted]")
+}
+
+// suspect looks, in one pass, for what every credential has near its beginning.
+func suspect(s string) bool {
+	for i := range len(s) {
+		before := s[:i]
+		switch c := s[i]; {
+		case c >= 0x80: // letters that fold into those of ASCII
+			return true
+		case c == 'J':
+			if strings.HasSuffix(before, "ey") {
+				return true
+			}
+		case c == '_':
+			if strings.HasSuffix(before, "k") || strings.HasSuffix(before, "whsec") || strings.HasSuffix(before, "agentid") ||
+				i >= 3 && s[i-3:i-1] == "gh" {
+				return true
+			}
+		case c == '-':
+			if strings.HasSuffix(before, "agentid") {
+				return true
+			}
+		case c == ' ', c == '\t', c == '\n', c == '\f', c == '\r':
+			for _, scheme := range []string{"bearer", "dpop", "basic"} {
+				if n := len(scheme); i >= n && strings.EqualFold(s[i-n:i], scheme) {
+					return true
+				}
+			}
 		}
 	}
-	return s
+	return false
 }

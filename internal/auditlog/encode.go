@@ -25,11 +25,11 @@ func encode(to []byte, r Record) ([]byte, error) {
 	e.member("kind", string(r.Kind), false)
 	e.member("phase", string(r.Phase), false)
 	e.member("request", r.Request, true)
-	e.member("tenant", r.Tenant, true)
-	e.member("principal", r.Principal, true)
-	e.member("agent", r.Agent, true)
-	e.member("agent_type", r.AgentType, true)
-	e.lineage(r.Lineage)
+	if r.named != nil {
+		e.b = append(e.b, r.named.encoded...)
+	} else {
+		e.names(&r)
+	}
 	e.member("operation", r.Operation, true)
 	e.member("resource", r.Resource, true)
 	e.member("inputs_digest", r.InputsDigest, true)
@@ -114,6 +114,14 @@ func (e *encoder) list(name string, n int, each func(i int)) {
 		each(i)
 	}
 	e.raw(`]`)
+}
+
+func (e *encoder) names(r *Record) {
+	e.member("tenant", r.Tenant, true)
+	e.member("principal", r.Principal, true)
+	e.member("agent", r.Agent, true)
+	e.member("agent_type", r.AgentType, true)
+	e.lineage(r.Lineage)
 }
 
 func (e *encoder) lineage(all []string) {

@@ -45,8 +45,8 @@ type journal struct {
 }
 
 const (
-	// syncDelay leaves half of the 10 ms to the sync.
-	syncDelay = 5 * time.Millisecond
+	// syncDelay leaves the rest of the 10 ms to the sync.
+	syncDelay = 6 * time.Millisecond
 	// absorbDelay is how long records wait in the journal to share rows and a transaction.
 	absorbDelay = time.Second
 	// absorbAt is how many records wait for no longer.

@@ -46,11 +46,16 @@ type known struct {
 	keys    map[key]struct{}
 }
 
-func (k *known) has(at int64, what key) bool {
+// missing gives those of all that are not known of a stretch.
+func (k *known) missing(at int64, all []key) (out []key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, ok := k.keys[what]
-	return ok && at == k.stretch
+	for _, what := range all {
+		if _, ok := k.keys[what]; !ok || at != k.stretch {
+			out = append(out, what)
+		}
+	}
+	return out
 }
 
 // committed notes keys whose transaction is on disk.
@@ -79,9 +84,10 @@ func (l *Log) index(ctx context.Context, tx *sqlitedb.Tx, seq int64, entries []E
 	if err := l.indexRequests(ctx, tx, seq, entries); err != nil {
 		return err
 	}
+	all := distinct(entries)
 	last := seq + int64(len(entries)) - 1
 	for at := seq / stretch; at <= last/stretch; at++ {
-		if err := l.indexKeys(ctx, tx, at, entries); err != nil {
+		if err := l.indexKeys(ctx, tx, at, all); err != nil {
 			return err
 		}
 	}
@@ -108,19 +114,33 @@ func (l *Log) indexRequests(ctx context.Context, tx *sqlitedb.Tx, seq int64, ent
 	return err
 }
 
-// indexKeys writes the keys of entries that a stretch does not have yet.
-func (l *Log) indexKeys(ctx context.Context, tx *sqlitedb.Tx, at int64, entries []Entry) error {
-	var missing []key
+// distinct are the keys of entries, each once. Most records share most of theirs with the
+// one before.
+func distinct(entries []Entry) (all []key) {
 	seen := map[key]struct{}{}
+	var before [5]key
 	for i := range entries {
-		for _, k := range entries[i].record.keys() {
-			if _, twice := seen[k]; twice || k.value == "" || l.known.has(at, k) {
+		now := entries[i].record.keys()
+		for n, k := range now {
+			if k.value == "" || k == before[n] {
 				continue
 			}
-			seen[k] = struct{}{}
-			missing = append(missing, k)
+			if _, twice := seen[k]; twice {
+				continue
+			}
+			if len(entries) > 1 {
+				seen[k] = struct{}{}
+			}
+			all = append(all, k)
 		}
+		before = now
 	}
+	return all
+}
+
+// indexKeys writes those of all keys that a stretch does not have yet.
+func (l *Log) indexKeys(ctx context.Context, tx *sqlitedb.Tx, at int64, all []key) error {
+	missing := l.known.missing(at, all)
 	if len(missing) == 0 {
 		return nil
 	}

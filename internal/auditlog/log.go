@@ -134,15 +134,19 @@ func (l *Log) row(ctx context.Context, tx *sqlitedb.Tx, entries []Entry) (int64,
 // Append writes records in a transaction of their own: on disk at return when durable,
 // else handed to the operating system at return and on disk within 10 ms.
 func (l *Log) Append(ctx context.Context, durable bool, records ...Record) error {
+	if !durable && l.journal != nil && len(records) == 1 && records[0].Phase == Single {
+		e, err := Prepare(records[0], l.now())
+		if err != nil {
+			return err
+		}
+		return l.journal.append(ctx, e)
+	}
 	entries, err := l.PrepareAll(records...)
 	if err != nil || len(entries) == 0 {
 		return err
 	}
 	write := l.db.Write
 	if !durable {
-		if l.journal != nil && len(entries) == 1 && entries[0].record.Phase == Single {
-			return l.journal.append(ctx, entries[0])
-		}
 		write = l.db.WriteRelaxed
 	}
 	return write(ctx, func(tx *sqlitedb.Tx) error {

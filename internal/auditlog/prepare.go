@@ -73,6 +73,7 @@ func seal(r Record, now time.Time) (Entry, error) {
 	if n := len(framed) - frameHead; n > MaxEncoded {
 		return Entry{}, invalid("the record has %d bytes", n)
 	}
+	r.named = nil
 	return Entry{record: r, framed: framed}, nil
 }
 
@@ -100,16 +101,19 @@ func check(r Record) error {
 	return nil
 }
 
-// clean rewrites every text in r; slices and maps are copied, never changed in place.
+// clean rewrites every text in r. A slice or map that needs no change is kept, else copied;
+// none is changed in place.
 func clean(r *Record) {
-	for _, s := range []*string{
-		&r.ID, &r.Request, &r.Tenant, &r.Principal, &r.Agent, &r.AgentType, &r.Operation, &r.Resource,
+	if !r.named.stand(r) {
+		r.named = nil
+		cleanNames(r)
+	}
+	for _, s := range [...]*string{
+		&r.ID, &r.Request, &r.Operation, &r.Resource,
 		&r.InputsDigest, &r.Token, &r.PolicyVersion, (*string)(&r.Zookie), &r.Reason, &r.Field,
 	} {
 		*s = Clean(*s, MaxText)
 	}
-	r.Lineage = bounded(r.Lineage, MaxLineage, func(n int) string { return fmt.Sprintf("...(%d more)", n) },
-		func(s string) string { return Clean(s, MaxText) })
 	r.Legs = bounded(r.Legs, MaxLegs, func(n int) Leg { return Leg{Name: "truncated", Outcome: fmt.Sprintf("%d more", n)} },
 		func(l Leg) Leg { return Leg{Name: Clean(l.Name, MaxLabel), Outcome: Clean(l.Outcome, MaxLabel)} })
 	r.Constraints = bounded(r.Constraints, MaxOutcomes,
@@ -120,9 +124,24 @@ func clean(r *Record) {
 	r.Notes = cleanNotes(r.Notes)
 }
 
-func bounded[T any](in []T, limit int, mark func(more int) T, clean func(T) T) []T {
+func cleanNames(r *Record) {
+	for _, s := range [...]*string{&r.Tenant, &r.Principal, &r.Agent, &r.AgentType} {
+		*s = Clean(*s, MaxText)
+	}
+	r.Lineage = bounded(r.Lineage, MaxLineage, func(n int) string { return fmt.Sprintf("...(%d more)", n) },
+		func(s string) string { return Clean(s, MaxText) })
+}
+
+func bounded[T comparable](in []T, limit int, mark func(more int) T, clean func(T) T) []T {
 	if len(in) == 0 {
 		return nil
+	}
+	same := len(in) <= limit
+	for i := 0; same && i < len(in); i++ {
+		same = clean(in[i]) == in[i]
+	}
+	if same {
+		return in
 	}
 	out := make([]T, 0, min(len(in), limit))
 	for i, v := range in {
@@ -137,6 +156,13 @@ func bounded[T any](in []T, limit int, mark func(more int) T, clean func(T) T) [
 func cleanNotes(in map[string]string) map[string]string {
 	if len(in) == 0 {
 		return nil
+	}
+	same := len(in) <= MaxNotes
+	for name, text := range in {
+		same = same && Clean(name, MaxLabel) == name && Clean(text, MaxText) == text
+	}
+	if same {
+		return in
 	}
 	out := make(map[string]string, min(len(in), MaxNotes))
 	for _, name := range slices.Sorted(maps.Keys(in)) {

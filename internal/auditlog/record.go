@@ -112,4 +112,6 @@ type Record struct {
 	UpstreamStatus int      `json:"upstream_status,omitempty"`
 
 	Notes map[string]string `json:"notes,omitempty"` // few and short: "binding": "bearer"
+
+	named *Named // what Name wrote, or nil
 }

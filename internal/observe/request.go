@@ -52,6 +52,9 @@ func (q *Requests) Wrap(h http.Handler) http.Handler {
 				status = http.StatusOK
 			}
 			q.seconds.WithLabelValues(method(r.Method), strconv.Itoa(status)).Observe(took.Seconds())
+			if !q.logger.Enabled(r.Context(), slog.LevelInfo) {
+				return
+			}
 			q.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 				slog.String(KeyComponent, q.component), slog.String(KeyRequestID, seen.Header().Get(httpx.HeaderRequestID)),
 				slog.String(KeyMethod, method(r.Method)), slog.String(KeyPath, clip(r.URL.Path)),

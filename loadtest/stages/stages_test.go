@@ -108,9 +108,9 @@ func proving(tb testing.TB, w *world) func() error {
 }
 
 func rating(tb testing.TB, w *world) func() error {
-	l, err := limits.New(limits.Tenant{PerMinute: 1e9, Burst: 1e8}, nil)
-	require.NoError(tb, err)
-	subject := limits.Subject{Token: w.Token, Agent: w.Agents[0], Connector: w.fleet.connectors[0].Ref}
+	l := limits.New(limits.Tenant{PerMinute: 1e9, Burst: 1e8}, nil)
+	ref := w.fleet.connectors[0].Ref
+	subject := limits.Subject{Token: w.Token.String(), Agent: w.Agents[0].String(), Connector: ref.String(), Tenant: ref.Tenant()}
 	return func() error { return l.Allow(tb.Context(), subject, w.fleet.connectors[0].Rates) }
 }
 
