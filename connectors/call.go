@@ -81,7 +81,7 @@ func (c *Call) read(from source, text string) (string, error) {
 			return "", refuse(reasonRepeated, p.Name, "the parameter is given more than once")
 		}
 		seen[p.Name] = true
-		in, declared := c.Operation.inputs[p.Name]
+		in, declared := c.Operation.parameters[p.Name]
 		switch {
 		case declared && in.source == from:
 			if err := c.set(in, p.Value); err != nil {
@@ -107,7 +107,7 @@ func (c *Call) set(in input, text string) error {
 func (o *Operation) complete(c *Call) error {
 	for _, name := range o.required {
 		if _, given := c.values[name]; !given {
-			return refuse(reasonMissing, name, "is required")
+			return refuse(reasonMissing, o.inputs[name].parameter, "is required")
 		}
 	}
 	if len(o.exactlyOne) == 0 {

@@ -1,8 +1,10 @@
 package connectors
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -21,7 +23,8 @@ func (c *compiler) operation(k *Kind, name string, y operationYAML) *Operation {
 	effect, ok := effects[y.Effect]
 	c.need(ok, at+".effect", "must be read, write or irreversible")
 	c.need(slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, y.Method), at+".method", "is not supported")
-	c.need(effect != Read || y.Method == http.MethodGet, at+".effect", "a read must be a GET")
+	// APIs with much to ask for take previews and searches as a POST.
+	c.need(effect != Read || y.Method == http.MethodGet || y.Method == http.MethodPost, at+".effect", "a read must be a GET or a POST")
 	c.need(effect == Read || y.Method != http.MethodGet, at+".effect", "a GET must be a read")
 	c.need(isName(y.Permission), at+".permission", "is required")
 	c.need(y.Barred == "" || isName(y.Barred), at+".barred", "is not the name of a permission")
@@ -32,14 +35,21 @@ func (c *compiler) operation(k *Kind, name string, y operationYAML) *Operation {
 	}
 	o := &Operation{
 		Name: k.Name + ":" + name, Permission: y.Permission, Barred: y.Barred, ResourceType: y.Resource.Type, Effect: effect,
-		Method: y.Method, ContentType: y.ContentType, kind: k, path: path, inputs: map[string]input{},
+		Method: y.Method, ContentType: y.ContentType, kind: k, path: path, inputs: map[string]input{}, parameters: map[string]input{},
 		exactlyOne: y.ExactlyOne, derived: y.Derived, context: y.Context, facts: y.Facts,
 	}
 	for _, n := range slices.Sorted(maps.Keys(y.Inputs)) {
-		o.inputs[n] = c.input(at+".inputs."+n, n, y.Inputs[n], o)
-		if o.inputs[n].required {
+		in := c.input(at+".inputs."+n, n, y.Inputs[n], o)
+		o.inputs[n] = in
+		if in.required {
 			o.required = append(o.required, n)
 		}
+		if in.source == inPath {
+			continue
+		}
+		_, taken := o.parameters[in.parameter]
+		c.need(!taken, at+".inputs."+n+".parameter", "%q is another input's", in.parameter)
+		o.parameters[in.parameter] = in
 	}
 	c.pathInputs(at, o)
 	for _, p := range y.Pass {
@@ -52,6 +62,9 @@ func (c *compiler) operation(k *Kind, name string, y operationYAML) *Operation {
 	return o
 }
 
+// parameter is the name of a parameter in an API's own spelling: invoice_items[0][amount].
+var parameter = regexp.MustCompile(`\A[a-z][a-z0-9_]*(\[[a-z0-9_]+\])*\z`)
+
 func (c *compiler) input(at, name string, y inputYAML, o *Operation) input {
 	src, okSource := sources[y.In]
 	typ, okType := valueTypes[y.Type]
@@ -63,7 +76,8 @@ func (c *compiler) input(at, name string, y inputYAML, o *Operation) input {
 	c.need((typ == typeEnum) == (len(y.Values) > 0), at+".values", "belongs to an enum")
 	c.need((typ == typeMoney) == (y.Currency != ""), at+".currency", "belongs to money")
 	c.need((typ == typeID) == (y.ID != ""), at+".id", "belongs to an id")
-	in := input{name: name, source: src, typ: typ, currency: y.Currency, values: y.Values, max: y.Max, required: y.Required}
+	c.need(y.Parameter == "" || src != inPath && parameter.MatchString(y.Parameter), at+".parameter", "must look like name[key][key], in a query or a form")
+	in := input{name: name, parameter: cmp.Or(y.Parameter, name), source: src, typ: typ, currency: y.Currency, values: y.Values, max: y.Max, required: y.Required}
 	if typ == typeID {
 		in.id = c.id(at+".id", y.ID)
 	}

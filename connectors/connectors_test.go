@@ -25,7 +25,7 @@ func TestBuiltinPayments(t *testing.T) {
 		names = append(names, o.Name)
 		require.NotZero(t, o.Effect)
 	}
-	require.Equal(t, []string{"payments:read_charge", "payments:read_customer", "payments:read_payment_intent", "payments:read_refund", "payments:refund"}, names)
+	require.Equal(t, []string{"payments:preview_invoice", "payments:read_charge", "payments:read_customer", "payments:read_payment_intent", "payments:read_refund", "payments:refund"}, names)
 	o := refund(t)
 	require.Equal(t, connectors.Irreversible, o.Effect)
 	require.True(t, o.Effect.Changes())
@@ -112,6 +112,42 @@ func TestRefundInputs(t *testing.T) {
 	require.Equal(t, "parameter_unknown", agentid.ReasonOf(err))
 	_, err = o.Parse(nil, "", strings.Repeat("metadata[a]=1&", 200)+"amount=1")
 	require.Equal(t, "form_too_many", agentid.ReasonOf(err))
+}
+
+// TestPreviewInputs: a parameter may be spelled as the API does; it has one spelling still,
+// and a refusal names it so.
+func TestPreviewInputs(t *testing.T) {
+	o, ok := connectors.Builtin()["payments"].Operation("payments:preview_invoice")
+	require.True(t, ok)
+	require.Equal(t, connectors.Read, o.Effect)
+	require.Equal(t, []string{"amount", "currency", "customer"}, o.Inputs())
+	const amount, currency = "invoice_items[0][amount]", "invoice_items[0][currency]"
+	good, err := o.Parse(nil, "", "customer=cus_1&"+currency+"=usd&invoice_items%5B0%5D%5Bamount%5D=4200")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"customer": "cus_1", "currency": "usd", "amount": connectors.Money{Amount: 4200, Currency: "usd"}}, good.Inputs())
+	require.Equal(t, map[string]any{"amount": int64(4200), "currency": "usd"}, good.Context())
+	require.Equal(t, "customer=cus_1&invoice_items%5B0%5D%5Bcurrency%5D=usd&invoice_items%5B0%5D%5Bamount%5D=4200", good.Body())
+	r, err := good.Resource("acme", "stripe")
+	require.NoError(t, err)
+	require.Equal(t, "payments_customer:acme/cus_1", r.String())
+	for body, want := range map[string][2]string{
+		"customer=cus_1&" + currency + "=usd":                                               {"parameter_missing", amount},
+		"customer=cus_1&" + amount + "=1":                                                   {"parameter_missing", currency},
+		amount + "=1&" + currency + "=usd":                                                  {"parameter_missing", "customer"},
+		"customer=cus_1&" + currency + "=USD&" + amount + "=1":                              {"parameter_invalid", currency},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=-1":                             {"parameter_invalid", amount},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&" + amount + "=9":             {"parameter_repeated", amount},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&amount=9":                     {"parameter_unknown", "amount"},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&currency=usd":                 {"parameter_unknown", "currency"},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&invoice_items[1][amount]=9":   {"parameter_unknown", "invoice_items[1][amount]"},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&invoice_items[0][quantity]=9": {"parameter_unknown", "invoice_items[0][quantity]"},
+		"customer=cus_1&" + currency + "=usd&" + amount + "=1&subscription=sub_1":           {"parameter_unknown", "subscription"},
+		"customer=cus_1&customer=cus_2&" + currency + "=usd&" + amount + "=1":               {"parameter_repeated", "customer"},
+	} {
+		_, err := o.Parse(nil, "", body)
+		require.Equal(t, want[0], agentid.ReasonOf(err), body)
+		require.Equal(t, want[1], agentid.AsError(err).Field, body)
+	}
 }
 
 func ask(t *testing.T, c *connectors.Call, answers map[string]string) error {
@@ -259,6 +295,10 @@ func TestManifestFaultsNameThePath(t *testing.T) {
 		"our variable":        {"base_url: [STRIPE_API_BASE]", "base_url: [AGENTID_KEY]", "environment.base_url"},
 		"shell's variable":    {"base_url: [STRIPE_API_BASE]", "base_url: [PATH]", "environment.base_url"},
 		"variable twice":      {"placeholder: [STRIPE_API_KEY, STRIPE_SECRET_KEY]", "placeholder: [STRIPE_API_KEY, STRIPE_API_KEY]", "environment.placeholder"},
+		"read by PUT":         {"effect: read\n    method: POST", "effect: read\n    method: PUT", "operations.preview_invoice.effect"},
+		"odd parameter":       {`"invoice_items[0][amount]"`, `"invoice_items[][amount]"`, "operations.preview_invoice.inputs.amount.parameter"},
+		"parameter twice":     {`"invoice_items[0][amount]"`, `"invoice_items[0][currency]"`, "operations.preview_invoice.inputs.currency.parameter"},
+		"parameter in a path": {"in: path, type: id, id: charge", "in: path, parameter: ch, type: id, id: charge", "operations.read_charge.inputs.charge.parameter"},
 		"enum without values": {", values: [duplicate, fraudulent, requested_by_customer]", "", "operations.refund.inputs.reason.values"},
 	} {
 		require.Contains(t, text, c[0], name)

@@ -97,8 +97,9 @@ type Operation struct {
 
 	kind       *Kind
 	path       pattern
-	inputs     map[string]input
-	required   []string // of inputs, sorted
+	inputs     map[string]input // by name
+	parameters map[string]input // those of query and form, by parameter
+	required   []string         // of inputs, sorted
 	exactlyOne []string
 	pass       []passthrough
 	lookups    []*Lookup

@@ -90,13 +90,14 @@ type operationYAML struct {
 }
 
 type inputYAML struct {
-	In       string   `yaml:"in"`
-	Type     string   `yaml:"type"`
-	ID       string   `yaml:"id"`
-	Currency string   `yaml:"currency"`
-	Values   []string `yaml:"values"`
-	Max      int      `yaml:"max_length"`
-	Required bool     `yaml:"required"`
+	In        string   `yaml:"in"`
+	Parameter string   `yaml:"parameter"`
+	Type      string   `yaml:"type"`
+	ID        string   `yaml:"id"`
+	Currency  string   `yaml:"currency"`
+	Values    []string `yaml:"values"`
+	Max       int      `yaml:"max_length"`
+	Required  bool     `yaml:"required"`
 }
 
 type resourceYAML struct {

@@ -43,14 +43,15 @@ const (
 const defaultStringLength = 500
 
 type input struct {
-	name     string
-	source   source
-	typ      valueType
-	id       *regexp.Regexp // typeID
-	currency string         // typeMoney: the variable with its currency
-	values   []string       // typeEnum
-	max      int            // typeString
-	required bool
+	name      string // what policy and constraints call it
+	parameter string // what the API calls it: "invoice_items[0][amount]"; mostly the same
+	source    source
+	typ       valueType
+	id        *regexp.Regexp // typeID
+	currency  string         // typeMoney: the variable with its currency
+	values    []string       // typeEnum
+	max       int            // typeString
+	required  bool
 }
 
 // parse reads one text exactly: a string for ids, strings and enums, an int64 for
@@ -61,23 +62,23 @@ func (in input) parse(text string) (any, error) {
 		if in.id.MatchString(text) {
 			return text, nil
 		}
-		return nil, invalid(in.name, "is not an id of the expected kind")
+		return nil, invalid(in.parameter, "is not an id of the expected kind")
 	case typeInteger:
-		return parseInteger(in.name, text, 0)
+		return parseInteger(in.parameter, text, 0)
 	case typeMoney:
-		return parseInteger(in.name, text, 1)
+		return parseInteger(in.parameter, text, 1)
 	case typeEnum:
 		if slices.Contains(in.values, text) {
 			return text, nil
 		}
-		return nil, invalid(in.name, "is not one of "+strings.Join(in.values, ", "))
+		return nil, invalid(in.parameter, "is not one of "+strings.Join(in.values, ", "))
 	case typeString:
 		if text == "" || len(text) > in.max || strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-			return nil, invalid(in.name, "is empty, too long or holds control characters")
+			return nil, invalid(in.parameter, "is empty, too long or holds control characters")
 		}
 		return text, nil
 	default:
-		return nil, invalid(in.name, "cannot be read")
+		return nil, invalid(in.parameter, "cannot be read")
 	}
 }
 

@@ -338,6 +338,11 @@ func (w *world) readers() []relate.Edge {
 	return []relate.Edge{
 		{Resource: w.Account, Relation: schema.PaymentsReader, Subject: relate.To(w.Alice)},
 		{Resource: w.Account, Relation: schema.PaymentsReader, Subject: relate.Set(w.Type, schema.AgentTypeInstance)},
+		{Resource: w.Account, Relation: schema.PaymentsPreviewer, Subject: relate.To(w.Alice)},
+		{
+			Resource: w.Account, Relation: schema.PaymentsPreviewer, Subject: relate.Set(w.Type, schema.AgentTypeInstance),
+			Caveat: policytest.LimitCaveat(policytest.Limit),
+		},
 	}
 }
 

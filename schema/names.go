@@ -84,9 +84,11 @@ const (
 	PaymentsTenant         = "tenant"
 	PaymentsRefunder       = "refunder"
 	PaymentsReader         = "reader"
+	PaymentsPreviewer      = "previewer"
 	PaymentsBarredRefunder = "barred_refunder"
 	PaymentsRefund         = "refund"
 	PaymentsRead           = "read"
+	PaymentsPreview        = "preview"
 	PaymentsBarredRefund   = "barred_refund"
 )
 

@@ -64,20 +64,21 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Se
 func (s *Simulator) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, run := range map[string]func(call) answer{
-		"POST /v1/refunds":              s.createRefund,
-		"GET /v1/refunds":               s.listRefunds,
-		"GET /v1/refunds/{id}":          s.getRefund,
-		"GET /v1/charges":               s.listCharges,
-		"GET /v1/charges/{id}":          s.getCharge,
-		"GET /v1/charges/{id}/refunds":  s.listRefunds,
-		"POST /v1/payment_intents":      s.createIntent,
-		"GET /v1/payment_intents/{id}":  s.getIntent,
-		"POST /v1/customers":            s.createCustomer,
-		"GET /v1/customers/{id}":        s.getCustomer,
-		"POST /v1/customers/{id}":       s.updateCustomer,
-		"GET /v1/subscriptions/{id}":    s.getSubscription,
-		"POST /v1/subscriptions/{id}":   s.updateSubscription,
-		"DELETE /v1/subscriptions/{id}": s.cancelSubscription,
+		"POST /v1/refunds":                 s.createRefund,
+		"GET /v1/refunds":                  s.listRefunds,
+		"GET /v1/refunds/{id}":             s.getRefund,
+		"GET /v1/charges":                  s.listCharges,
+		"GET /v1/charges/{id}":             s.getCharge,
+		"GET /v1/charges/{id}/refunds":     s.listRefunds,
+		"POST /v1/payment_intents":         s.createIntent,
+		"GET /v1/payment_intents/{id}":     s.getIntent,
+		"POST /v1/invoices/create_preview": s.previewInvoice,
+		"POST /v1/customers":               s.createCustomer,
+		"GET /v1/customers/{id}":           s.getCustomer,
+		"POST /v1/customers/{id}":          s.updateCustomer,
+		"GET /v1/subscriptions/{id}":       s.getSubscription,
+		"POST /v1/subscriptions/{id}":      s.updateSubscription,
+		"DELETE /v1/subscriptions/{id}":    s.cancelSubscription,
 	} {
 		mux.Handle(pattern, s.handle(run))
 	}

@@ -40,6 +40,25 @@ func (s *Simulator) getIntent(c call) answer {
 	return answer{http.StatusOK, s.intentObject(charge, expansions(c.params))}
 }
 
+// previewInvoice answers what a customer would be billed for one item; it changes nothing.
+func (s *Simulator) previewInvoice(c call) answer {
+	const item = "invoice_items[0]"
+	amount, err := strconv.ParseInt(c.params.Get(item+"[amount]"), 10, 64)
+	if err != nil {
+		return refuse(http.StatusBadRequest, fault{Code: "parameter_invalid_integer", Param: item + "[amount]", Message: "Invalid integer"})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	customer, ok := s.customers[c.params.Get("customer")]
+	if !ok {
+		return missing("customer", c.params.Get("customer"))
+	}
+	return answer{http.StatusOK, map[string]any{
+		"object": "invoice", "customer": customer.ID, "currency": c.params.Get(item + "[currency]"), "amount_due": amount, "total": amount,
+		"status": "draft", "livemode": false,
+	}}
+}
+
 // createIntent makes a confirmed payment intent with its succeeded charge.
 func (s *Simulator) createIntent(c call) answer {
 	amount, err := strconv.ParseInt(c.params.Get("amount"), 10, 64)

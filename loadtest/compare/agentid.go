@@ -29,7 +29,8 @@ type ours struct {
 	tokens   []client.Token // those tokens
 	bound    []client.Token // warm tokens that are bound to their agents' keys
 	signers  []*dpop.Signer // of the agents
-	sequence int            // of refunds: each has an amount and a key of its own
+	sequence int            // of refunds and previews: each has an amount of its own
+	deep     [][]byte       // an allowed read of each agent below 31 ancestors; made when asked for
 	short    agentid.Secret // a token whose agent expires
 	ends     time.Time
 }
@@ -55,10 +56,10 @@ func newOurs(ctx context.Context, d *local.Deployment) (*ours, error) {
 	}
 	err = spread2(ctx, n, func(ctx context.Context, i int) (err error) {
 		a := o.tenant.Agents[i]
-		if o.tokens[i], err = a.Mint(ctx, a.Request(o.tenant, true, true)); err != nil {
+		if o.tokens[i], err = a.Mint(ctx, a.Request(o.tenant, true, local.TemplateRead, local.TemplatePreview, local.TemplateRefund)); err != nil {
 			return err //nolint:wrapcheck // a Refusal
 		}
-		o.bound[i], err = a.Mint(ctx, a.Request(o.tenant, false, false))
+		o.bound[i], err = a.Mint(ctx, a.Request(o.tenant, false, local.TemplateRead))
 		return err //nolint:wrapcheck // a Refusal
 	})
 	if err != nil {
@@ -94,7 +95,7 @@ func (o *ours) shorten(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	token, err := a.Mint(ctx, a.Request(o.tenant, true, false))
+	token, err := a.Mint(ctx, a.Request(o.tenant, true, local.TemplateRead))
 	o.short = token.Access
 	return err //nolint:wrapcheck // a Refusal
 }
@@ -116,13 +117,13 @@ func (o *ours) expired(ctx context.Context) ([]byte, error) {
 
 func (o *ours) misdirected(ctx context.Context) ([]byte, error) {
 	t := o.d.Tenants[1]
-	token, err := t.Agents[0].Mint(ctx, t.Agents[0].Request(t, true, false))
+	token, err := t.Agents[0].Mint(ctx, t.Agents[0].Request(t, true, local.TemplateRead))
 	return o.read(0, token.Access), err //nolint:wrapcheck // a Refusal
 }
 
 func (o *ours) revoked(ctx context.Context) ([]byte, error) {
 	a := o.tenant.Agents[0]
-	token, err := a.Mint(ctx, a.Request(o.tenant, true, false))
+	token, err := a.Mint(ctx, a.Request(o.tenant, true, local.TemplateRead))
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a Refusal
 	}
@@ -146,7 +147,7 @@ func (o *ours) freshReads(ctx context.Context, n int) ([][]byte, error) {
 	err := spread2(ctx, len(out), func(ctx context.Context, i int) error {
 		agent := i % len(o.tenant.Agents)
 		a := o.tenant.Agents[agent]
-		token, err := a.Mint(ctx, a.Request(o.tenant, true, false))
+		token, err := a.Mint(ctx, a.Request(o.tenant, true, local.TemplateRead))
 		out[i] = o.read(agent, token.Access)
 		return err //nolint:wrapcheck // a Refusal
 	})
@@ -206,7 +207,7 @@ func (o *ours) mints(host, path string) func(context.Context, int) ([][]byte, er
 		}
 		form := func(agent int) (string, error) {
 			a := o.tenant.Agents[agent]
-			request := a.Request(o.tenant, false, false)
+			request := a.Request(o.tenant, false, local.TemplateRead)
 			assertion, err := clientauth.Sign(a.Signing, clientauth.Request{ClientID: a.Agent().String(), Issuer: o.tenant.Issuer, Now: time.Now()})
 			return url.Values{
 				"grant_type": {"client_credentials"}, "client_id": {a.Agent().String()}, "client_assertion_type": {clientauth.AssertionType},

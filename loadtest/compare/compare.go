@@ -31,6 +31,8 @@ const (
 	LoadReads      = "reads"
 	LoadProven     = "reads with a DPoP proof"
 	LoadFresh      = "reads with a fresh token"
+	LoadAmounts    = "reads with another amount each"
+	LoadDepth      = "reads, lineage of 32 beside 1"
 	LoadEffects    = "effects"
 	LoadMints      = "mints"
 	LoadIntrospect = "introspections"
@@ -38,13 +40,14 @@ const (
 
 // Workloads lists them all.
 func Workloads() []string {
-	return []string{LoadReads, LoadProven, LoadFresh, LoadEffects, LoadMints, LoadIntrospect}
+	return []string{LoadReads, LoadProven, LoadFresh, LoadAmounts, LoadDepth, LoadEffects, LoadMints, LoadIntrospect}
 }
 
 // The aims: least ratios of throughput and of requests per CPU second.
 const (
 	aimReads, mostCPUReads                               = 0.80, 1.25
 	aimOPA, aimOpenFGA                                   = 4.0, 8.0
+	aimAmounts, mostCPUDepth                             = 0.40, 1.2
 	aimProven, aimFresh, aimEffects, aimMints, aimIntros = 0.45, 0.45, 0.25, 0.40, 0.60
 )
 
@@ -172,6 +175,8 @@ func (f *field) workloads() []workload {
 		reads,
 		proven,
 		{LoadFresh, few, []entry{{stack: bare, requests: o.warmReads}, {stack: our, requests: o.freshReads, once: true, aim: aimFresh}}},
+		{LoadAmounts, few, []entry{{stack: bare, requests: o.previews, once: true}, {stack: our, requests: o.previews, once: true, aim: aimAmounts}}},
+		f.slope(),
 		effects,
 		{LoadMints, many, []entry{
 			{stack: bare, requests: o.mints(f.bareAddr, "/bare/token"), once: true},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func (b *bench) profile(ctx context.Context, w workload, s *state) error {
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	for process, addr := range s.stack.profiles {
-		name := strings.ReplaceAll(w.name, " ", "-") + "-" + process + ".pprof"
+		name := strings.ReplaceAll(strings.Join(slices.DeleteFunc([]string{w.name, s.as, process}, func(part string) bool { return part == "" }), "-"), " ", "-") + ".pprof"
 		group.Go(func() error { return save(gctx, addr, filepath.Join(b.profiles, name)) })
 	}
 	group.Go(func() error { return b.one(gctx, w, s, profiled+profiled/5, nil) })

@@ -22,6 +22,7 @@ type workload struct {
 // entry is one stack under a workload.
 type entry struct {
 	stack *stack
+	as    string // what it is called in this workload; empty: by the stack's name
 	addr  string // other than the stack's own; empty: that
 	// requests gives n requests; with once each may be sent one time only.
 	requests func(ctx context.Context, n int) ([][]byte, error)
@@ -29,6 +30,8 @@ type entry struct {
 	aim      float64 // the least throughput ratio; zero: none
 	mostCPU  float64
 }
+
+func (e entry) name() string { return cmp.Or(e.as, e.stack.name) }
 
 // bench measures workloads in turns.
 type bench struct {
@@ -53,7 +56,7 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 	for i, e := range w.entries {
 		states[i] = &state{entry: e, latency: hdr.New(1, int64(time.Minute/time.Microsecond), 3)}
 		if err := b.one(ctx, w, states[i], b.slice/2, nil); err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", w.name, e.stack.name, err)
+			return nil, fmt.Errorf("%s, %s: %w", w.name, e.name(), err)
 		}
 		states[i].latency.Reset()
 	}
@@ -61,7 +64,7 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 		sums := make([]Round, len(states))
 		for _, i := range thereAndBack(len(states)) {
 			if err := b.one(ctx, w, states[i], b.slice, &sums[i]); err != nil {
-				return nil, fmt.Errorf("%s, %s: %w", w.name, states[i].stack.name, err)
+				return nil, fmt.Errorf("%s, %s: %w", w.name, states[i].name(), err)
 			}
 		}
 		for i, s := range states {
@@ -71,7 +74,7 @@ func (b *bench) run(ctx context.Context, w workload) ([]Cell, error) {
 	}
 	for _, s := range states {
 		if err := b.profile(ctx, w, s); err != nil {
-			return nil, fmt.Errorf("%s, %s: profile: %w", w.name, s.stack.name, err)
+			return nil, fmt.Errorf("%s, %s: profile: %w", w.name, s.name(), err)
 		}
 	}
 	cells := make([]Cell, len(states))
@@ -152,7 +155,7 @@ func inOneLine(states []*state) string {
 	text := ""
 	for _, s := range states {
 		r := s.rounds[len(s.rounds)-1]
-		text += fmt.Sprintf("%s %.0f/s %.0f µs CPU  ", s.stack.name, float64(r.Requests)/r.Seconds, r.Stack/float64(r.Requests)*1e6)
+		text += fmt.Sprintf("%s %.0f/s %.0f µs CPU  ", s.name(), float64(r.Requests)/r.Seconds, r.Stack/float64(r.Requests)*1e6)
 	}
 	return text
 }
@@ -160,7 +163,7 @@ func inOneLine(states []*state) string {
 // cell is the arithmetic of one entry: ratios are taken within each round, and their
 // median is given with its extremes.
 func (s *state) cell(w workload, base *state) Cell {
-	c := Cell{Workload: w.name, Stack: s.stack.name, Clients: w.clients, Rounds: s.rounds, Aim: s.aim, MostCPU: s.mostCPU}
+	c := Cell{Workload: w.name, Stack: s.name(), Clients: w.clients, Rounds: s.rounds, Aim: s.aim, MostCPU: s.mostCPU}
 	perSecond := func(r Round) float64 { return float64(r.Requests) / r.Seconds }
 	cpu := func(r Round) float64 { return r.Stack / float64(r.Requests) }
 	c.PerSecond = spread(s.rounds, perSecond)
@@ -172,7 +175,7 @@ func (s *state) cell(w workload, base *state) Cell {
 	if s == base {
 		return c
 	}
-	c.Baseline = base.stack.name
+	c.Baseline = base.name()
 	throughput := ratios(s.rounds, base.rounds, perSecond)
 	used := ratios(s.rounds, base.rounds, cpu)
 	c.Throughput, c.CPU = &throughput, &used

@@ -21,6 +21,7 @@ type Caller struct {
 	Request  client.TokenRequest
 	Read     string // path of a read that is allowed
 	Denied   string // path of a read that the token does not permit; empty: none is known
+	Customer string // whose invoice may be previewed; empty: none
 	Charge   string // that may be refunded; empty: none
 	Service  adminclient.Service
 
@@ -85,7 +86,9 @@ func (c *Caller) build(ctx context.Context, s sending, token client.Token) (*htt
 	}
 	if s.form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Idempotency-Key", s.key)
+		if s.key != "" {
+			req.Header.Set("Idempotency-Key", s.key)
+		}
 	} else {
 		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 	}

@@ -65,17 +65,22 @@ func localOnce(ctx context.Context, cfg LocalConfig, s scenario.Scenario, value 
 	return Points(ctx, s, localTarget(d, s, cfg.Progress), value)
 }
 
+// needs are the templates of operations that are no plain reads.
+var needs = map[string]string{scenario.OpPreview: local.TemplatePreview, scenario.OpRefund: local.TemplateRefund}
+
 func localTarget(d *local.Deployment, s scenario.Scenario, progress func(string)) *Target {
 	t := &Target{Name: "local", Progress: progress, HTTP: Client(d.Dial), Observe: func() (Reading, error) { return observe(d) }}
-	refunds, bearer := false, s.Tokens.Binding == scenario.BindingBearer
+	templates, bearer := []string{local.TemplateRead}, s.Tokens.Binding == scenario.BindingBearer
 	for _, m := range s.Mix {
-		refunds = refunds || m.Do == scenario.OpRefund
+		if more, ok := needs[m.Do]; ok {
+			templates = append(templates, more)
+		}
 	}
 	for _, tenant := range d.Tenants {
 		for _, a := range tenant.Agents {
 			t.Callers = append(t.Callers, &Caller{
-				Agent: a.Client, Resource: tenant.Resource, Request: a.Request(tenant, bearer, refunds), Service: tenant.Service,
-				Read: "/v1/customers/" + a.Customer, Denied: "/v1/customers/" + a.Customer + "_other", Charge: a.Charge,
+				Agent: a.Client, Resource: tenant.Resource, Request: a.Request(tenant, bearer, templates...), Service: tenant.Service,
+				Read: "/v1/customers/" + a.Customer, Denied: "/v1/customers/" + a.Customer + "_other", Customer: a.Customer, Charge: a.Charge,
 			})
 		}
 	}

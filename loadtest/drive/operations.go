@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/agentid-dev/agentid/loadtest/local"
 	"github.com/agentid-dev/agentid/loadtest/openloop"
 	"github.com/agentid-dev/agentid/loadtest/scenario"
 )
@@ -34,6 +35,8 @@ func (c *Caller) do(ctx context.Context, op string, sequence int64) openloop.Out
 		return c.introspect(ctx)
 	case scenario.OpDenied:
 		s.path, want = c.Denied, http.StatusForbidden
+	case scenario.OpPreview:
+		s = c.preview(sequence)
 	case scenario.OpRefund:
 		s = c.refund(sequence)
 	}
@@ -42,6 +45,14 @@ func (c *Caller) do(ctx context.Context, op string, sequence int64) openloop.Out
 		return failed(op, err)
 	}
 	return judged(op, status, want, reason)
+}
+
+// preview is a read with an amount that nobody has asked for before.
+func (c *Caller) preview(sequence int64) sending {
+	return sending{
+		method: http.MethodPost, path: "/v1/invoices/create_preview",
+		form: local.PreviewForm(c.Customer, sequence),
+	}
 }
 
 // refund is of an amount that differs from request to request.

@@ -52,7 +52,7 @@ type Tenant struct {
 	Service  adminclient.Service // the service behind the connector
 }
 
-// Agent is the leaf of a lineage. It may read and refund its own customer.
+// Agent is the leaf of a lineage. It may read, preview and refund its own customer.
 type Agent struct {
 	*client.Client
 	Customer string

@@ -33,6 +33,10 @@ func Upstream() http.Handler {
 		_, _ = io.WriteString(w, `{"id":"`+id+`","object":"charge","customer":"cus_`+id[min(3, len(id)):]+
 			`","currency":"usd","amount":100000000,"amount_refunded":0}`)
 	}))
+	mux.HandleFunc("POST /v1/invoices/create_preview", guarded(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, `{"object":"invoice","currency":"usd","status":"draft"}`)
+	}))
 	mux.HandleFunc("POST /v1/refunds", guarded(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(w, `{"id":"re_`+strconv.FormatInt(refunds.Add(1), 10)+`","object":"refund","status":"succeeded"}`)

@@ -30,8 +30,8 @@ const (
 	registerers = 8
 )
 
-// tenantDocuments is one tenant's policy: its agents read and refund, within the caveat
-// and the person's own bounds.
+// tenantDocuments is one tenant's policy: its agents read, preview and refund, within the
+// caveats and the person's own bounds.
 const tenantDocuments = `kind: tenant
 name: %[1]s
 max_depth: 31
@@ -73,6 +73,16 @@ operations: [payments:read_customer]
 ---
 kind: template
 tenant: %[1]s
+name: preview
+connector: stripe
+arguments: { customer: { type: id } }
+resource: payments_customer:{customer}
+operations: [payments:preview_invoice]
+constraints:
+  amount: { max: 1000000000, currency: usd }
+---
+kind: template
+tenant: %[1]s
 name: refund
 connector: stripe
 arguments: { customer: { type: id } }
@@ -98,6 +108,20 @@ kind: grant
 resource: payments_account:%[1]s/stripe
 relation: reader
 subject: principal:%[1]s/alice
+---
+kind: grant
+resource: payments_account:%[1]s/stripe
+relation: previewer
+subject: agent_type:%[1]s/worker
+caveat: payments_limit
+context: { max_amount: 2000000000, currencies: [usd] }
+---
+kind: grant
+resource: payments_account:%[1]s/stripe
+relation: previewer
+subject: principal:%[1]s/alice
+caveat: payments_limit
+context: { max_amount: 3000000000, currencies: [usd] }
 ---
 kind: grant
 resource: payments_account:%[1]s/stripe
@@ -184,6 +208,21 @@ func (d *Deployment) ShortLived(ctx context.Context, t Tenant, name int, expires
 	return a, err
 }
 
+// Lineage registers a lineage of depth agents, roots first, and gives its leaf, which may
+// do what agent number may.
+func (d *Deployment) Lineage(ctx context.Context, t Tenant, number, depth int, expires time.Time) (Agent, error) {
+	const apart = 10_000_000 // their names, from those of the world
+	var leaf Agent
+	for level := range depth {
+		var err error
+		if leaf, err = d.agent(ctx, t, apart+number, level, expires); err != nil {
+			return Agent{}, err
+		}
+	}
+	leaf.Customer, leaf.Charge = "cus_"+strconv.Itoa(number), "ch_"+strconv.Itoa(number)
+	return leaf, nil
+}
+
 func (d *Deployment) agent(ctx context.Context, t Tenant, i, level int, expires time.Time) (Agent, error) {
 	key, signing, err := newKey()
 	if err != nil {
@@ -221,11 +260,28 @@ func newKey() (client.Key, jose.SigningKey, error) {
 	return key, jose.SigningKey{Algorithm: jose.EdDSA, Key: private}, err //nolint:wrapcheck // names the field
 }
 
-// Request asks for what an agent may do: read its customer and, with refunds, refund it.
-func (a Agent) Request(t Tenant, bearer, refunds bool) client.TokenRequest {
-	calls := []map[string]any{{"type": "agentid_template", "template": "read", "arguments": map[string]any{"customer": a.Customer}}}
-	if refunds {
-		calls = append(calls, map[string]any{"type": "agentid_template", "template": "refund", "arguments": map[string]any{"customer": a.Customer}})
+// The templates of every tenant.
+const (
+	TemplateRead    = "read"
+	TemplatePreview = "preview"
+	TemplateRefund  = "refund"
+)
+
+// maxPreview is what the templates let an agent preview, in cents: more amounts than a run
+// has requests.
+const maxPreview = 1_000_000_000
+
+// PreviewForm asks what a customer would be billed for one more item, of another amount
+// for each n.
+func PreviewForm(customer string, n int64) string {
+	return "customer=" + customer + "&invoice_items[0][currency]=usd&invoice_items[0][amount]=" + strconv.FormatInt(1+n%maxPreview, 10)
+}
+
+// Request asks for what an agent may do with its own customer, by templates.
+func (a Agent) Request(t Tenant, bearer bool, templates ...string) client.TokenRequest {
+	calls := make([]map[string]any, len(templates))
+	for i, name := range templates {
+		calls[i] = map[string]any{"type": "agentid_template", "template": name, "arguments": map[string]any{"customer": a.Customer}}
 	}
 	details, err := json.Marshal(calls)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 const (
 	OpRead       = "read"       // an allowed read through the gateway
 	OpDenied     = "denied"     // a read that the token does not permit: refused, or it is a fault
+	OpPreview    = "preview"    // a read with an amount: its caveat and constraint are evaluated each time
 	OpRefund     = "refund"     // an effect: hold, use count, durable audit
 	OpMint       = "mint"       // a token
 	OpIntrospect = "introspect" // what a resource server asks

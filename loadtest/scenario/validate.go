@@ -79,7 +79,7 @@ func (s *Scenario) load(j *judge) {
 	seen := map[string]bool{}
 	for i, m := range s.Mix {
 		key := fmt.Sprintf("mix[%d]", i)
-		j.oneOf(key+".do", m.Do, OpRead, OpDenied, OpRefund, OpMint, OpIntrospect, OpRevoke)
+		j.oneOf(key+".do", m.Do, OpRead, OpDenied, OpPreview, OpRefund, OpMint, OpIntrospect, OpRevoke)
 		j.upTo(key+".weight", m.Weight, maxWeight)
 		if seen[m.Do] {
 			j.add(key+".do", "is named twice")
