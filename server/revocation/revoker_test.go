@@ -59,7 +59,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB, edit ...func(*hub.Config)) *rig {
 	t.Helper()
 	ctx, dir, logger := t.Context(), t.TempDir(), slog.New(slog.DiscardHandler)
 	key, _, err := seal.FileOrNew(filepath.Join(dir, "seal.key"))
@@ -76,7 +76,11 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { require.NoError(t, r.engine.Close()) })
 	_, _, err = schema.Apply(ctx, r.engine.Schema())
 	require.NoError(t, err)
-	r.hub, err = hub.New(hub.Config{Newer: r.ledger.Newer})
+	cfg := hub.Config{Newer: r.ledger.Newer}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	r.hub, err = hub.New(cfg)
 	require.NoError(t, err)
 	r.revoker, err = revocation.NewRevoker(revocation.RevokerConfig{
 		Ledger: r.ledger, Graph: r.engine.Permissions(), Hub: r.hub, Settled: func(context.Context) error { return nil },
@@ -87,7 +91,7 @@ func newRig(t *testing.T) *rig {
 }
 
 // issue records a live token.
-func (r *rig) issue(t *testing.T, jti string) agentid.Ref {
+func (r *rig) issue(t testing.TB, jti string) agentid.Ref {
 	t.Helper()
 	ref, agent, now := must(agentid.TokenRef("acme", jti)), must(agentid.AgentRef("acme", "ag")), time.Now()
 	require.NoError(t, r.ledger.RecordIssue(t.Context(), ledger.Issue{

@@ -64,7 +64,7 @@ type Hub struct {
 	state kept
 	subs  map[*Subscription]struct{}
 	gone  []departed
-	moved chan struct{} // closed at each acknowledgement and departure, while somebody waits
+	moved chan struct{} // closed at each departure
 }
 
 // departed is a subscriber that left and may hold its lease still.
@@ -113,6 +113,14 @@ func New(cfg Config) (*Hub, error) {
 // when Publish returns; for the others it is queued, so that no caller is ever held up by
 // a gateway. The ticket need not be waited for.
 func (h *Hub) Publish(e wire.Event) *Ticket {
+	t := h.publish(e)
+	for _, s := range t.subs { // without the lock, which each of them takes to acknowledge
+		s.wake()
+	}
+	return t
+}
+
+func (h *Hub) publish(e wire.Event) *Ticket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seq++
@@ -121,9 +129,10 @@ func (h *Hub) Publish(e wire.Event) *Ticket {
 		h.cfg.Logger.Error("the floor of the fleet could not be raised", "zookie", string(e.Zookie), "error", err)
 	}
 	h.metrics.published.WithLabelValues(e.Kind.String()).Inc()
-	t := h.ticket()
+	now := h.cfg.BootTime()
+	t := h.ticket(now)
 	for s := range h.subs {
-		s.publish(e, t)
+		s.publish(e, now, t)
 	}
 	return t
 }
@@ -131,7 +140,13 @@ func (h *Hub) Publish(e wire.Event) *Ticket {
 // Flush waits until every subscriber acts on all that was published so far.
 func (h *Hub) Flush(ctx context.Context) (Outcome, error) {
 	h.mu.Lock()
-	t := h.ticket()
+	t := h.ticket(h.cfg.BootTime())
+	for _, s := range t.subs {
+		if n := len(s.pending); n > 0 {
+			s.pending[n-1].flushes = append(s.pending[n-1].flushes, t)
+			t.open++
+		}
+	}
 	h.mu.Unlock()
 	return t.Wait(ctx)
 }

@@ -39,21 +39,57 @@ type Subscription struct {
 	stop  chan struct{} // closed when it is dropped
 	once  sync.Once
 	wakes chan struct{}
+	inbox inbox
 
 	// Guarded by hub.mu.
 	acked   uint64
 	pending []delivery    // published and not acknowledged, oldest first
-	taken   int           // of pending: handed to the subscriber
 	until   time.Duration // boot time until which it may trust what it remembers; 0: it holds no lease
 	needs   uint64        // was waited out for this event: no lease before it is acknowledged
 	dropped error
 	broken  error // a standing subscriber that could be given neither an event nor a state
 }
 
+// inbox are the deliveries that its subscriber has not begun with, oldest first. It has a
+// lock of its own: a thousand subscribers that come for theirs do not queue for the hub's.
+type inbox struct {
+	mu   sync.Mutex
+	list []delivery
+}
+
+func (i *inbox) put(d delivery) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.list = append(i.list, d)
+}
+
+func (i *inbox) take() (delivery, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.list) == 0 {
+		return delivery{}, false
+	}
+	first := i.list[0]
+	if i.list = i.list[1:]; len(i.list) == 0 {
+		i.list = nil // gives the array back
+	}
+	return first, true
+}
+
 type delivery struct {
-	event  wire.Event
-	at     time.Duration // boot time of its publication
-	ticket *Ticket
+	event   wire.Event
+	at      time.Duration // boot time of its publication
+	ticket  *Ticket
+	flushes []*Ticket // wait for this event without being of it
+}
+
+// through tells whoever waits for this delivery that it need not be waited for any more.
+// The caller holds hub.mu.
+func (d *delivery) through() {
+	d.ticket.through()
+	for _, t := range d.flushes {
+		t.through()
+	}
 }
 
 // Subscribe gives s a State and from then on every event, without a gap. It returns when
@@ -84,8 +120,8 @@ func (h *Hub) Subscribe(name string, s wire.Subscriber, lease Lease) (*Subscript
 	return sub, nil
 }
 
-// publish takes one event. The caller holds h.mu.
-func (s *Subscription) publish(e wire.Event, t *Ticket) {
+// publish takes one event, at boot time now. The caller holds h.mu.
+func (s *Subscription) publish(e wire.Event, now time.Duration, t *Ticket) {
 	h := s.hub
 	if s.lease == Standing {
 		s.apply(e, t)
@@ -96,7 +132,14 @@ func (s *Subscription) publish(e wire.Event, t *Ticket) {
 		h.drop(s, errOverflow)
 		return
 	}
-	s.pending = append(s.pending, delivery{e, h.cfg.BootTime(), t})
+	d := delivery{event: e, at: now, ticket: t}
+	s.pending = append(s.pending, d)
+	s.inbox.put(d)
+	t.open++
+}
+
+// wake tells the subscriber's goroutine to look into its inbox.
+func (s *Subscription) wake() {
 	select {
 	case s.wakes <- struct{}{}:
 	default:
@@ -119,7 +162,7 @@ func (s *Subscription) apply(e wire.Event, t *Ticket) {
 // deliver hands events over, one at a time, until the subscription ends.
 func (s *Subscription) deliver() {
 	for {
-		next, ok := s.next()
+		next, ok := s.inbox.take()
 		if !ok {
 			select {
 			case <-s.stop:
@@ -128,6 +171,11 @@ func (s *Subscription) deliver() {
 				continue
 			}
 		}
+		select {
+		case <-s.stop:
+			return
+		default:
+		}
 		applied, err := s.to.Apply(next.event)
 		if err != nil {
 			s.leave(err, false)
@@ -135,16 +183,6 @@ func (s *Subscription) deliver() {
 		}
 		s.ack(next, applied)
 	}
-}
-
-func (s *Subscription) next() (delivery, bool) {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	if s.dropped != nil || s.taken >= len(s.pending) {
-		return delivery{}, false
-	}
-	s.taken++
-	return s.pending[s.taken-1], true
 }
 
 func (s *Subscription) ack(d delivery, a wire.Applied) {
@@ -166,14 +204,13 @@ func (s *Subscription) acknowledge(seq uint64) {
 	s.acked = seq
 	n := 0
 	for n < len(s.pending) && s.pending[n].event.Seq <= seq {
+		s.pending[n].through()
 		n++
 	}
 	s.pending = s.pending[n:]
-	s.taken = max(0, s.taken-n)
 	if len(s.pending) == 0 {
 		s.pending = nil // gives the array back
 	}
-	s.hub.wake()
 }
 
 // Renew extends the lease and says by how much, counted from when the gateway sent its
@@ -243,6 +280,9 @@ func (h *Hub) drop(s *Subscription, why error) {
 	delete(h.subs, s)
 	if s.until > 0 && s.until+h.cfg.Drift > h.cfg.BootTime() {
 		h.gone = append(h.gone, departed{s.name, s.until + h.cfg.Drift})
+	}
+	for i := range s.pending {
+		s.pending[i].through()
 	}
 	s.pending = nil
 	s.once.Do(func() { close(s.stop) })

@@ -38,12 +38,24 @@ type Ticket struct {
 	gone []departed      // left before, and not run out then
 	here []*Subscription // standing
 
-	applied Outcome // guarded by hub.mu
+	// Guarded by hub.mu.
+	applied Outcome
+	open    int           // of subs: neither acknowledged nor gone
+	done    chan struct{} // closed when open comes to 0; nil while nobody waits
 }
 
-// ticket notes who is to act on everything up to h.seq. The caller holds h.mu.
-func (h *Hub) ticket() *Ticket {
-	now := h.cfg.BootTime()
+// through counts one subscriber off. Whoever waits looks again when none is left, not at
+// each. The caller holds hub.mu.
+func (t *Ticket) through() {
+	if t.open--; t.open == 0 && t.done != nil {
+		close(t.done)
+		t.done = nil
+	}
+}
+
+// ticket notes who is to act on everything up to h.seq, at boot time now. The caller holds
+// h.mu.
+func (h *Hub) ticket(now time.Duration) *Ticket {
 	h.gone = slices.DeleteFunc(h.gone, func(d departed) bool { return d.until <= now })
 	t := &Ticket{hub: h, seq: h.seq, gone: slices.Clone(h.gone)}
 	for s := range h.subs {
@@ -78,6 +90,10 @@ func (t *Ticket) Wait(ctx context.Context) (Outcome, error) {
 		h.mu.Lock()
 		out, left, err := t.look()
 		moved := h.moved
+		if t.done == nil && t.open > 0 {
+			t.done = make(chan struct{})
+		}
+		done := t.done // nil: only time is waited for
 		h.mu.Unlock()
 		if err != nil || left <= 0 {
 			return out, err
@@ -87,6 +103,7 @@ func (t *Ticket) Wait(ctx context.Context) (Outcome, error) {
 		case <-ctx.Done():
 			timer.Stop()
 			return out, ctx.Err()
+		case <-done:
 		case <-moved:
 		case <-timer.C:
 		}
