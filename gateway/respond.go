@@ -32,7 +32,7 @@ func (g *Gateway) read(x *exchange, d decided) error {
 		return because(op, err)
 	}
 	sent := g.cfg.Now()
-	resp, err := g.forwarder.Send(ctx, allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header}) // 9. Forward
+	resp, err := g.forwarder.Send(ctx, allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header, Cancel: op.Cancel}) // 9. Forward
 	if err != nil {
 		return because(op, err)
 	}

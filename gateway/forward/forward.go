@@ -97,6 +97,9 @@ type Request struct {
 	Call           *connectors.Call
 	Header         http.Header // the agent's; only what the kind forwards is taken
 	IdempotencyKey string      // empty: none
+	// Cancel ends the context that Send is given, which is then this request's alone. nil:
+	// Send makes a context of its own.
+	Cancel context.CancelCauseFunc
 }
 
 // Response is an answer whose body is still to be read, scrubbed. Close it.
@@ -151,7 +154,10 @@ func (f *Forwarder) Send(ctx context.Context, allowed policy.Allowed, resource a
 	if req.IdempotencyKey != "" {
 		out.Header.Set(u.Kind.IdempotencyHeader, req.IdempotencyKey)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	cancel := req.Cancel
+	if cancel == nil {
+		ctx, cancel = context.WithCancelCause(ctx)
+	}
 	limit := time.AfterFunc(f.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
 	resp, err := f.exchange(ctx, u, out)
 	if err != nil {

@@ -69,6 +69,9 @@ func (o *Operation) Taken() error {
 	return o.taken
 }
 
+// Cancel ends the operation's context.
+func (o *Operation) Cancel(cause error) { o.cancel(cause) }
+
 // End takes the operation off the register and releases its context.
 func (o *Operation) End() {
 	o.register.mu.Lock()
