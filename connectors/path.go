@@ -58,16 +58,17 @@ func (p pattern) match(segments []string) (map[string]string, bool) {
 
 // expand writes the path with the variables' values, which ids make free of escapes.
 func (p pattern) expand(value func(string) string) string {
-	var b strings.Builder
+	var room [128]byte
+	b := room[:0]
 	for _, s := range p.segments {
-		b.WriteByte('/')
+		b = append(b, '/')
 		if s.variable == "" {
-			b.WriteString(s.literal)
+			b = append(b, s.literal...)
 		} else {
-			b.WriteString(value(s.variable))
+			b = append(b, value(s.variable)...)
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 func (p pattern) variables() []string {

@@ -175,10 +175,14 @@ func control(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }
 // escape leaves RFC 3986 unreserved characters and encodes all others, in upper case.
 func escape(s string) string {
 	const hex = "0123456789ABCDEF"
+	reserved := func(r rune) bool { return r >= utf8.RuneSelf || !unreserved(byte(r)) }
+	if !strings.ContainsFunc(s, reserved) {
+		return s
+	}
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+		if unreserved(c) {
 			b.WriteByte(c)
 			continue
 		}
@@ -187,6 +191,10 @@ func escape(s string) string {
 		b.WriteByte(hex[c&15])
 	}
 	return b.String()
+}
+
+func unreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
 // Matched is a request and the one operation that it is. Only Match makes one.

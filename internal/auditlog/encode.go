@@ -152,7 +152,10 @@ func (e *encoder) notes(all map[string]string) {
 		return
 	}
 	e.name("notes")
-	for i, name := range slices.Sorted(maps.Keys(all)) {
+	var room [MaxNotes]string
+	names := slices.AppendSeq(room[:0], maps.Keys(all))
+	slices.Sort(names)
+	for i, name := range names {
 		e.raw("{,"[min(i, 1) : min(i, 1)+1])
 		e.string(name)
 		e.raw(`:`)
