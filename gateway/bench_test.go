@@ -33,17 +33,22 @@ func plain(w http.ResponseWriter, _ *http.Request) {
 // bareProxy is httputil.ReverseProxy with a transport of the same settings.
 func bareProxy(b *testing.B, upstream string) string {
 	b.Helper()
+	srv := httptest.NewServer(bareHandler(b, upstream))
+	b.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func bareHandler(b *testing.B, upstream string) http.Handler {
+	b.Helper()
 	target, err := url.Parse(upstream)
 	require.NoError(b, err)
-	srv := httptest.NewServer(&httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Header.Set("Authorization", "Bearer "+upstreamKey)
 		},
 		Transport: &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, MaxIdleConns: 1024, MaxIdleConnsPerHost: 256, IdleConnTimeout: 60 * time.Second},
-	})
-	b.Cleanup(srv.Close)
-	return srv.URL
+	}
 }
 
 func benchWorld(b *testing.B) (*world, string) {

@@ -23,7 +23,7 @@ import (
 )
 
 // selfSigned is a certificate that nobody vouches for: whose it is, the broker looked at.
-func selfSigned(t *testing.T) tls.Certificate {
+func selfSigned(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -38,6 +38,13 @@ func selfSigned(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
+// pool trusts one certificate.
+func pool(c tls.Certificate) *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AddCert(c.Leaf)
+	return roots
+}
+
 // TestTokenBoundToACertificate: such a token is taken over a connection with that
 // certificate, and in no other way.
 func TestTokenBoundToACertificate(t *testing.T) {
@@ -49,8 +56,7 @@ func TestTokenBoundToACertificate(t *testing.T) {
 	s := w.gateway.Server("")
 	go func() { _ = s.Serve(w.gateway.Listener(secure)) }()
 	t.Cleanup(func() { _ = s.Close() })
-	roots := x509.NewCertPool()
-	roots.AddCert(server.Leaf)
+	roots := pool(server)
 	base, err := url.Parse(w.base)
 	require.NoError(t, err)
 
