@@ -62,7 +62,13 @@ func read(domain spiffeid.TrustDomain, r io.Reader) (*spiffebundle.Bundle, error
 	if len(data) > maxBundle {
 		return nil, fmt.Errorf("bundle: longer than %d bytes", maxBundle)
 	}
-	return spiffebundle.Parse(domain, data)
+	bundle, err := spiffebundle.Parse(domain, data)
+	if err != nil {
+		// The parser repeats a part of what it read, and a file's content is not for whoever
+		// named its path.
+		return nil, errors.New("bundle: it is not a SPIFFE bundle, a JWK Set with spiffe_sequence and keys for x509-svid or jwt-svid")
+	}
+	return bundle, nil
 }
 
 // WorkloadAPI asks the Workload API at an address such as unix:///run/spire/agent.sock. It

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -375,6 +376,17 @@ func TestBundleFile(t *testing.T) {
 	missing, err := spiffe.New(spiffe.Config{TrustDomain: domain, Fetch: spiffe.File(path + ".none")})
 	require.NoError(t, err)
 	require.Error(t, missing.Refresh(t.Context()))
+
+	// The path may name any file of the broker: nothing of what it holds comes back.
+	for _, other := range []string{"hunter2", `{"keys": "hunter2"}`, `{"keys": [{"kty": "hunter2"}]}`, "hhhhhhhhh"} {
+		require.NoError(t, os.WriteFile(path+".other", []byte(other), 0o600))
+		foreign, err := spiffe.New(spiffe.Config{TrustDomain: domain, Fetch: spiffe.File(path + ".other")})
+		require.NoError(t, err)
+		err = foreign.Refresh(t.Context())
+		require.ErrorContains(t, err, "not a SPIFFE bundle")
+		require.NotContains(t, fmt.Sprint(err), "hunter2")
+		require.NotContains(t, fmt.Sprint(err), "'h'")
+	}
 	for _, bad := range []string{"", "PROD.example", "spiffe://prod.example", "prod.example/a", "a:1", strings.Repeat("a", 256)} {
 		_, err := spiffe.New(spiffe.Config{TrustDomain: bad, Fetch: spiffe.File(path)})
 		require.Error(t, err, bad)
