@@ -7,7 +7,6 @@ import (
 	"errors"
 	"time"
 
-	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -18,12 +17,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/policy/brokered"
 )
 
-// fleetMethods are what a gateway asks the graph: its decisions, and whether it is there.
+// fleetMethods are what a gateway asks the graph: its decisions, which are answered as in
+// this process, and whether it is there.
 var fleetMethods = map[string]bool{
-	v1.PermissionsService_CheckBulkPermissions_FullMethodName: true,
-	healthpb.Health_Check_FullMethodName:                      true,
+	brokered.MethodCheck:                 true,
+	brokered.MethodSplit:                 true,
+	healthpb.Health_Check_FullMethodName: true,
 }
 
 // Limits of the port for gateways. A connection ends after fleetConnection, so that a
@@ -42,7 +44,7 @@ type Fleet struct {
 	Admit func(ctx context.Context, cert *x509.Certificate, header func(name string) string) error
 }
 
-// ListenFleet serves f until Close and returns the address. It passes bulk checks and
+// ListenFleet serves f until Close and returns the address. It answers checks and
 // nothing else; over anything but mutual TLS it does not start.
 func (e *Engine) ListenFleet(ctx context.Context, f Fleet) (string, error) {
 	switch {
@@ -53,7 +55,7 @@ func (e *Engine) ListenFleet(ctx context.Context, f Fleet) (string, error) {
 	case e.fleet != nil:
 		return "", errors.New("engine: gateways are served already")
 	}
-	p := &readonlyPort{upstream: e.conn, methods: fleetMethods, admit: f.admit}
+	p := &readonlyPort{upstream: e.conn, methods: fleetMethods, admit: f.admit, answers: e.answers()}
 	if err := p.serve(ctx, f.Addr,
 		grpc.Creds(credentials.NewTLS(f.TLS)),
 		grpc.MaxConcurrentStreams(fleetStreams),
@@ -64,6 +66,17 @@ func (e *Engine) ListenFleet(ctx context.Context, f Fleet) (string, error) {
 	}
 	e.fleet = p
 	return p.addr(), nil
+}
+
+// answers are the methods that the graph in this process answers.
+func (e *Engine) answers() map[string]answerer {
+	out := map[string]answerer{}
+	for _, method := range []string{brokered.MethodCheck, brokered.MethodSplit} {
+		out[method] = func(ctx context.Context, request []byte) ([]byte, error) {
+			return brokered.Serve(ctx, e.checker, method, request) //nolint:wrapcheck // not told
+		}
+	}
+	return out
 }
 
 // admit finds the certificate of a call.

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -29,7 +28,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/httpx"
 	"github.com/agentid-dev/agentid/internal/observe"
 	"github.com/agentid-dev/agentid/internal/policy"
-	"github.com/agentid-dev/agentid/internal/policy/remote"
+	"github.com/agentid-dev/agentid/internal/policy/brokered"
 	"github.com/agentid-dev/agentid/internal/wire/api"
 )
 
@@ -151,7 +150,7 @@ func (a *Apart) connect(ctx context.Context) error {
 }
 
 func (a *Apart) makeGateway(context.Context) error {
-	checker, err := remote.New(remote.Config{Permissions: v1.NewPermissionsServiceClient(a.graph)})
+	checker, err := brokered.New(brokered.Config{Conn: a.graph, Now: a.opts.Now})
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}

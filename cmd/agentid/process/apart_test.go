@@ -29,6 +29,8 @@ import (
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
+	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/policy/brokered"
 	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/internal/wire/api"
 )
@@ -259,10 +261,11 @@ func TestTheGraphForGatewaysChecksAndNothingElse(t *testing.T) {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), api.HeaderVersion, api.Version, api.HeaderCluster, cluster, api.HeaderIncarnation, incarnation)
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		_, err := v1.NewPermissionsServiceClient(conn).CheckBulkPermissions(ctx, &v1.CheckBulkPermissionsRequest{Items: []*v1.CheckBulkPermissionsRequestItem{{
-			Resource:   &v1.ObjectReference{ObjectType: "agent", ObjectId: "acme/a"},
-			Permission: "alive", Subject: &v1.SubjectReference{Object: &v1.ObjectReference{ObjectType: "agent", ObjectId: "acme/a"}},
-		}}})
+		checker, err := brokered.New(brokered.Config{Conn: conn, Timeout: 5 * time.Second})
+		require.NoError(t, err)
+		agent, err := agentid.AgentRef("acme", "a")
+		require.NoError(t, err)
+		_, _, err = checker.CheckBulk(ctx, "", []policy.Check{{Resource: agent, Permission: "alive", Subject: agent}})
 		return err
 	}
 	dial := func(pair *fleetcert.Pair) *grpc.ClientConn {
@@ -277,7 +280,9 @@ func TestTheGraphForGatewaysChecksAndNothingElse(t *testing.T) {
 	require.Equal(t, codes.Unavailable, status.Code(check(dial(nil), "test")), "without a certificate there is no connection")
 
 	ctx := metadata.AppendToOutgoingContext(t.Context(), api.HeaderVersion, api.Version, api.HeaderCluster, "test", api.HeaderIncarnation, incarnation)
-	_, err := v1.NewPermissionsServiceClient(conn).WriteRelationships(ctx, &v1.WriteRelationshipsRequest{})
+	_, err := v1.NewPermissionsServiceClient(conn).CheckBulkPermissions(ctx, &v1.CheckBulkPermissionsRequest{})
+	require.Equal(t, codes.PermissionDenied, status.Code(err), "SpiceDB itself is not asked")
+	_, err = v1.NewPermissionsServiceClient(conn).WriteRelationships(ctx, &v1.WriteRelationshipsRequest{})
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 	_, err = v1.NewSchemaServiceClient(conn).ReadSchema(ctx, &v1.ReadSchemaRequest{})
 	require.Equal(t, codes.PermissionDenied, status.Code(err), "a gateway does not read the schema")

@@ -3,18 +3,13 @@ package embedded
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
-	"time"
 
-	"github.com/authzed/spicedb/pkg/caveats"
-	caveattypes "github.com/authzed/spicedb/pkg/caveats/types"
-	core "github.com/authzed/spicedb/pkg/proto/core/v1"
 	"github.com/authzed/spicedb/pkg/tuple"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/policy/condition"
 )
 
 var _ policy.ResidualChecker = (*Checker)(nil)
@@ -55,14 +50,14 @@ func (c *Checker) Residuals(ctx context.Context, atLeast agentid.Zookie, checks 
 }
 
 // split is nil where the check is to be asked in full.
-func (c *Checker) split(ctx context.Context, s *shape, rows *rows, check policy.Check) (*residual, error) {
+func (c *Checker) split(ctx context.Context, s *shape, rows *rows, check policy.Check) (*condition.Residual, error) {
 	relations, ok := s.union[check.Resource.Type()][check.Permission]
 	have, read := rows.of[whole(check.Resource)]
 	if !ok || !read || check.Resource == check.Subject || !s.subject[check.Subject.Type()] {
 		return nil, nil
 	}
 	ctx, seen := watched(ctx) // what says that the subject stands in a set may expire
-	out := &residual{}
+	out := &condition.Residual{}
 	for _, rel := range have {
 		if !slices.Contains(relations, rel.Resource.Relation) {
 			continue
@@ -75,12 +70,12 @@ func (c *Checker) split(ctx context.Context, s *shape, rows *rows, check policy.
 		case stands != policy.VerdictYes:
 			continue
 		}
-		if err := out.add(s, rel); err != nil {
+		if err := add(out, s, rel); err != nil {
 			return nil, err
 		}
 	}
-	if at := seen.Expires(); at.Before(policy.Never) && (out.expires.IsZero() || at.Before(out.expires)) {
-		out.expires = at
+	if at := seen.Expires(); at.Before(policy.Never) {
+		out.EndsBy(at)
 	}
 	return out, nil
 }
@@ -96,111 +91,25 @@ func (c *Checker) leadsTo(ctx context.Context, rel tuple.Relationship, subject a
 	return c.member(ctx, rel.Subject, subject)
 }
 
-// residual is a yes, or the conditions of which one must hold; neither is a no.
-type residual struct {
-	yes        bool
-	conditions []condition
-	expires    time.Time
-}
-
-// condition is one caveat with what its relationship says.
-type condition struct {
-	caveat *compiled
-	stored map[string]any // typed; it wins over the request's
-}
-
-func (r *residual) add(s *shape, rel tuple.Relationship) error {
-	if e := rel.OptionalExpiration; e != nil && (r.expires.IsZero() || e.Before(r.expires)) {
-		r.expires = *e
+// add takes in a relationship that leads to the subject.
+func add(r *condition.Residual, s *shape, rel tuple.Relationship) error {
+	if e := rel.OptionalExpiration; e != nil {
+		r.EndsBy(*e)
 	}
 	if rel.OptionalCaveat == nil {
-		r.yes = true
+		r.Yes = true
 		return nil
 	}
 	caveat, err := s.caveat(rel.OptionalCaveat.GetCaveatName())
 	if err != nil {
 		return err
 	}
-	stored, err := caveat.typed(rel.OptionalCaveat.GetContext().AsMap())
+	c, err := caveat.With(rel.OptionalCaveat.GetContext())
 	if err != nil {
-		return fmt.Errorf("the context of a relationship: %w", err)
+		return err //nolint:wrapcheck // says what failed
 	}
-	r.conditions = append(r.conditions, condition{caveat, stored})
+	r.Conditions = append(r.Conditions, c)
 	return nil
 }
 
-// Expires implements policy.Residual.
-func (r *residual) Expires() time.Time { return r.expires }
-
-// Evaluate implements policy.Residual.
-func (r *residual) Evaluate(in *policy.Inputs) (policy.Verdict, []string, error) {
-	if r.yes {
-		return policy.VerdictYes, nil, nil
-	}
-	var missing []string
-	open := false
-	for _, c := range r.conditions {
-		given, err := c.caveat.typed(in.Values())
-		if err != nil {
-			return 0, nil, err
-		}
-		maps.Copy(given, c.stored)
-		result, err := caveats.EvaluateCaveat(c.caveat.program, given)
-		switch {
-		case err != nil:
-			return 0, nil, fmt.Errorf("evaluate a caveat: %w", err)
-		case result.IsPartial():
-			names, err := result.MissingVarNames()
-			if err != nil {
-				return 0, nil, fmt.Errorf("evaluate a caveat: %w", err)
-			}
-			missing, open = append(missing, names...), true
-		case result.Value():
-			return policy.VerdictYes, nil, nil
-		}
-	}
-	if !open {
-		return policy.VerdictNo, nil, nil
-	}
-	slices.Sort(missing)
-	return policy.VerdictConditional, slices.Compact(missing), nil
-}
-
-// compiled is a caveat of one schema.
-type compiled struct {
-	program    *caveats.CompiledCaveat
-	parameters map[string]caveattypes.VariableType
-}
-
-func compile(def *core.CaveatDefinition) (*compiled, error) {
-	types := caveattypes.Default.TypeSet
-	parameters, err := caveattypes.DecodeParameterTypes(types, def.GetParameterTypes())
-	if err != nil {
-		return nil, fmt.Errorf("caveat %s: %w", def.GetName(), err)
-	}
-	program, err := caveats.DeserializeCaveatWithTypeSet(types, def.GetSerializedExpression(), parameters)
-	if err != nil {
-		return nil, fmt.Errorf("caveat %s: %w", def.GetName(), err)
-	}
-	return &compiled{program, parameters}, nil
-}
-
 var errUnknownCaveat = errors.New("the schema does not have the caveat")
-
-// typed converts what the caveat knows of a context; the rest is left out. The result is
-// the caller's.
-func (c *compiled) typed(context map[string]any) (map[string]any, error) {
-	out := make(map[string]any, len(c.parameters))
-	for name, value := range context {
-		parameter, known := c.parameters[name]
-		if !known {
-			continue
-		}
-		converted, err := parameter.ConvertValue(value)
-		if err != nil {
-			return nil, agentid.Invalidf("inputs."+name, "is of a type that the tenant's policy cannot take").WithCause(err)
-		}
-		out[name] = converted
-	}
-	return out, nil
-}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/authzed/spicedb/pkg/datastore"
 	core "github.com/authzed/spicedb/pkg/proto/core/v1"
+
+	"github.com/agentid-dev/agentid/internal/policy/condition"
 )
 
 // shape says of a compiled schema which relations of its own type a permission is made
@@ -29,19 +31,19 @@ type shape struct {
 	subject map[string]bool                // the types
 
 	definitions map[string]*core.CaveatDefinition
-	caveats     sync.Map // by name: *compiled
+	caveats     sync.Map // by name: *condition.Caveat
 }
 
 // caveat compiles a caveat of the schema, once.
-func (s *shape) caveat(name string) (*compiled, error) {
+func (s *shape) caveat(name string) (*condition.Caveat, error) {
 	if found, ok := s.caveats.Load(name); ok {
-		return found.(*compiled), nil //nolint:forcetypeassert // the map's only type
+		return found.(*condition.Caveat), nil //nolint:forcetypeassert // the map's only type
 	}
 	def, ok := s.definitions[name]
 	if !ok {
 		return nil, errUnknownCaveat
 	}
-	made, err := compile(def)
+	made, err := condition.Compile(def)
 	if err == nil {
 		s.caveats.Store(name, made)
 	}
