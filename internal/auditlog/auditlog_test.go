@@ -30,7 +30,7 @@ func open(t *testing.T) (*auditlog.Log, *sqlitedb.DB) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	require.NoError(t, db.Write(t.Context(), func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec(t.Context(), auditlog.Schema)
+		_, err := tx.Exec(t.Context(), auditlog.Schema+auditlog.SchemaRows)
 		return err
 	}))
 	return auditlog.New(db, func() time.Time { return now }), db

@@ -28,7 +28,7 @@ func openJournalled(t *testing.T, dir string) *journalled {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	_ = db.Write(t.Context(), func(tx *sqlitedb.Tx) error { // there already, the second time
-		_, err := tx.Exec(t.Context(), auditlog.Schema)
+		_, err := tx.Exec(t.Context(), auditlog.Schema+auditlog.SchemaRows)
 		return err
 	})
 	l := auditlog.New(db, time.Now)

@@ -12,10 +12,17 @@ import (
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
 
-// Schema creates the tables of the log. The ledger's first migration runs it.
+// Schema creates the tables of the log as they first were. The ledger's first migration
+// runs it.
 //
 //go:embed schema.sql
 var Schema string
+
+// SchemaRows makes of them what the log works with. A later migration of the ledger's runs
+// it.
+//
+//go:embed rows.sql
+var SchemaRows string
 
 // Log is the audit log in one database.
 type Log struct {

@@ -18,7 +18,7 @@ func emptyLog(t *testing.T) *Log {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	require.NoError(t, db.Write(t.Context(), func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec(t.Context(), Schema)
+		_, err := tx.Exec(t.Context(), Schema+SchemaRows)
 		return err
 	}))
 	return New(db, time.Now)

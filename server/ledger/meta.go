@@ -23,8 +23,11 @@ var schema string
 //go:embed workloads.sql
 var workloadsSchema string
 
+//go:embed lean.sql
+var leanSchema string
+
 // migrations bring a ledger from version i to i+1. They are only ever added to.
-var migrations = []string{schema + auditlog.Schema, peopleSchema, workloadsSchema, selectionSchema}
+var migrations = []string{schema + auditlog.Schema, peopleSchema, workloadsSchema, selectionSchema, leanSchema + auditlog.SchemaRows}
 
 const (
 	metaIncarnation = "incarnation"

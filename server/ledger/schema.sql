@@ -117,7 +117,7 @@ CREATE INDEX revocations_tenant ON revocations (tenant, epoch);
 -- One row per Reserve. A row that owns (of = 0) has the use, the hold and the key; a
 -- retry points at its owner. due is set while something is unresolved.
 CREATE TABLE effects (
-    seq INTEGER PRIMARY KEY,               -- the order of holds
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of holds
     nonce BLOB NOT NULL,                   -- makes the reservation's id unguessable
     of INTEGER NOT NULL,
     token TEXT NOT NULL, uses TEXT NOT NULL, -- uses: the counts it took one from, JSON
@@ -131,11 +131,11 @@ CREATE TABLE effects (
     due INTEGER, created INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX effects_idem ON effects (idem) WHERE idem IS NOT NULL;
+CREATE INDEX effects_hold ON effects (hold_key, seq) WHERE stands = 1 AND hold_key <> '';
 CREATE INDEX effects_due ON effects (due) WHERE due IS NOT NULL;
 
 CREATE TABLE uses (
-    token TEXT NOT NULL, capability TEXT NOT NULL, used INTEGER NOT NULL,
-    since INTEGER NOT NULL, -- the first use; a count ends with its token, hours later at most
+    token TEXT NOT NULL, capability TEXT NOT NULL, used INTEGER NOT NULL, updated INTEGER NOT NULL,
     PRIMARY KEY (token, capability)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX uses_since ON uses (since);
+CREATE INDEX uses_updated ON uses (updated);
