@@ -8,8 +8,9 @@ import (
 	"github.com/agentid-dev/agentid/loadtest/openloop"
 )
 
-// samples is how often the server's size is read in one step.
-const samples = 30
+// samples is how often the server's size is read in one step: enough for a slope over the
+// half of them.
+const samples = 120
 
 // watch reads the processes from now until the returned function is called.
 func (t *Target) watch(ctx context.Context, step time.Duration) (func(*openloop.Result) (*CPU, []Memory, error), error) {
