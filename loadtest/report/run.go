@@ -115,6 +115,7 @@ func wide(r *drive.Result) bool {
 // sizes are memory and goroutines over time, for steps that were long enough.
 func sizes(r *drive.Result) ([]figure, bool) {
 	const enough = 9
+	note := ""
 	memory := chart{x: "seconds", y: "MiB resident", fromZero: true}
 	routines := chart{x: "seconds", y: "goroutines", fromZero: true}
 	for _, p := range r.Points {
@@ -131,12 +132,16 @@ func sizes(r *drive.Result) ([]figure, bool) {
 			g.points = append(g.points, [2]float64{at.Seconds, float64(at.Goroutines)})
 		}
 		memory.lines, routines.lines = append(memory.lines, m), append(routines.lines, g)
+		if resident, _, ok := p.Slopes(); ok {
+			const mib = 1 << 20
+			note += fmt.Sprintf(" %s: %+.1f ± %.1f MiB per hour over its second half.", name, resident.PerHour/mib, resident.StdErr/mib)
+		}
 	}
 	if len(memory.lines) == 0 {
 		return nil, false
 	}
 	return []figure{
-		{Title: "Memory of the server", Drawing: memory.draw(), Note: "Resident set of its processes within each step. Flat is good."},
+		{Title: "Memory of the server", Drawing: memory.draw(), Note: "Resident set of its processes within each step. Flat is good." + note},
 		{Title: "Goroutines of the server", Drawing: routines.draw()},
 	}, true
 }

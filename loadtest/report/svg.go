@@ -198,7 +198,7 @@ type bar struct {
 
 // bars draws rows from zero, with whiskers from the least to the most.
 func bars(rows []bar) template.HTML {
-	const row, nameWidth, labelWidth, pad = 30.0, 140.0, 145.0, 6.0
+	const row, nameWidth, labelWidth, pad = 30.0, 165.0, 145.0, 6.0
 	most := 0.0
 	for _, r := range rows {
 		most = max(most, r.value, r.high, r.aim)
@@ -206,7 +206,7 @@ func bars(rows []bar) template.HTML {
 	if most == 0 {
 		most = 1
 	}
-	const full = 630.0
+	const full = 655.0
 	at := func(v float64) float64 { return nameWidth + v/most*(full-nameWidth-labelWidth) }
 	h := float64(len(rows))*row + pad
 	var b strings.Builder

@@ -61,7 +61,7 @@ func compareText(w io.Writer, r *compare.Result) {
 		line(w, "")
 	}
 	line(w, "")
-	line(w, "WORKLOAD\tSTACK\tPER SECOND\tCPU µs\t÷ BARE\tMIN–MAX\tAIM\tCPU ÷\tP50 ms\tP99 ms")
+	line(w, "WORKLOAD\tSTACK\tPER SECOND\tCPU µs\t÷ FIRST\tMIN–MAX\tAIM\tCPU ÷\tP50 ms\tP99 ms")
 	for _, c := range r.Cells {
 		ratio, spread, cpu, aim := "1", "", "1", ""
 		if c.Throughput != nil {
