@@ -111,7 +111,7 @@ func New(cfg Config) (*Decider, error) {
 func (d *Decider) Decide(ctx context.Context, q Question) (Allowed, error) {
 	// The deadline counts from before the question: the answer is no newer than that.
 	made := d.now()
-	if d.fresh == nil || q.Stage == StageIssue {
+	if d.fresh == nil {
 		asked := q
 		return d.graph(ctx, made, &asked)
 	}

@@ -9,28 +9,29 @@ import (
 
 // find asks the graph for legs 1 to 3 of a question that leg 0 has passed, and remembers a
 // yes. Where the inputs are new and the rest of the question is not, it asks only what the
-// inputs decide.
+// inputs decide. At issuance, where they are not known, that is what stays conditional: it
+// is put together each time of the graph's part, and never remembered as an answer.
 func (d *Decider) find(ctx context.Context, q *Question, m *moment, key []byte) (*remembered, error) {
 	d.stats.misses.Add(1)
 	p, err := heardPlan(q)
 	if err != nil {
 		return nil, err
 	}
-	if len(q.Inputs) == 0 {
+	if !q.split() {
 		r, _, err := d.whole(ctx, p, q, m)
 		return d.keep(key, q.Subject, r, err)
 	}
 	general, _ := appendKey(nil, anyInputs, q, q.Subject)
 	if base, ok := d.base(general, p, q, m); ok {
 		if r, ok, err := d.rest(ctx, p, q, m, d.split(ctx, p, q, m, general, base)); ok || err != nil {
-			return d.keep(key, q.Subject, r, err)
+			return d.keepWhole(key, q.Subject, r, err)
 		}
 	}
 	r, found, err := d.whole(ctx, p, q, m)
 	if err == nil {
 		_, _ = d.keep(general, q.Subject, r.generally(p, found), nil)
 	}
-	return d.keep(key, q.Subject, r, err)
+	return d.keepWhole(key, q.Subject, r, err)
 }
 
 // heardPlan lays out legs 1 to 3.
@@ -79,20 +80,30 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// generally is what of an answer holds whatever the inputs.
+// generally is what of an answer holds whatever the inputs: what was asked without any,
+// and what no caveat stood on. A conditional answer is neither.
 func (r *remembered) generally(p *plan, found []Answer) *remembered {
 	out := *r
 	out.verdicts = make([]Verdict, len(found))
 	for i, a := range found {
-		if p.checks[i].Inputs == nil || a.Fixed {
+		if a.Verdict != VerdictConditional && (p.checks[i].Inputs == nil || a.Fixed) {
 			out.verdicts[i] = a.Verdict
 		}
 	}
 	return &out
 }
 
+// keepWhole is keep for an answer that leaves no condition open; any other is given back
+// and not remembered.
+func (d *Decider) keepWhole(key []byte, s *Subject, r *remembered, err error) (*remembered, error) {
+	if err == nil && r.legs.open() {
+		return r, nil
+	}
+	return d.keep(key, s, r, err)
+}
+
 // keep remembers a yes if nothing moved since before it was asked. A no, an error and what
-// was given up are not remembered; a yes at the gateway leaves no condition open.
+// was given up are not remembered.
 func (d *Decider) keep(key []byte, s *Subject, r *remembered, err error) (*remembered, error) {
 	if err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Leg is the outcome of one part of a decision, for receipts and audit.
 type Leg struct {
 	Name    string // one of the Leg constants below
@@ -74,3 +76,6 @@ func (o *outcomes) list() []Leg {
 	}
 	return out
 }
+
+// open reports whether a leg waits for inputs.
+func (o *outcomes) open() bool { return slices.Contains(o[:], codeConditional) }

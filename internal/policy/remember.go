@@ -107,6 +107,10 @@ func (d *Decider) recall(now time.Time, q *Question) (Allowed, bool, error) {
 	return a, true, nil
 }
 
+// split reports whether what holds whatever the inputs is worth remembering apart: the
+// inputs come anew each time, or are not known yet.
+func (q *Question) split() bool { return len(q.Inputs) > 0 || q.Stage == StageIssue }
+
 // names reports whether a question names what its subject stands for, which is refused.
 func (q *Question) names() bool {
 	return len(q.Lineage) > 0 || !q.Principal.IsZero() || q.OwnAuthority || len(q.Tokens) > 0
@@ -134,7 +138,7 @@ func (d *Decider) heard(ctx context.Context, now time.Time, q *Question) (Allowe
 		_, err := NewInputs(q.Inputs)
 		return Allowed{}, err
 	}
-	if len(q.Inputs) > 0 {
+	if q.split() {
 		if r, ok, err := d.local(q, &m); ok || err != nil {
 			a, err := d.allowed(&m, q, r, err)
 			if err == nil && d.due() {
@@ -192,6 +196,9 @@ func (d *Decider) allow(m *moment, q *Question, r *remembered) Allowed {
 	a := Allowed{
 		valid: true, legs: r.legs, operation: q.Operation, zookie: r.zookie, made: m.now, deadline: m.now.Add(d.maxAge),
 		fresh: d.fresh, on: s.held, mark: m.held,
+	}
+	if len(s.tokens) == 0 { // at issuance: the answer may be remembered of a question with some
+		a.legs[legRevoked] = codeNotAsked
 	}
 	if len(q.Resources) > 0 {
 		a.resource = q.Resources[0]

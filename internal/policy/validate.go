@@ -56,6 +56,8 @@ func (q *Question) validateOperation(tenant string) error {
 	switch {
 	case q.Operation == "":
 		return agentid.Invalidf("operation", "must not be empty")
+	case q.Stage == StageIssue && len(q.Inputs) > 0:
+		return agentid.Invalidf("inputs", "are not known at issuance")
 	case !isName(q.Permission):
 		return agentid.Invalidf("permission", "is not the name of a permission")
 	case q.Barred != "" && !isName(q.Barred):

@@ -7,10 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/policy/embedded"
 	"github.com/agentid-dev/agentid/internal/policy/policytest"
 	"github.com/agentid-dev/agentid/internal/relate"
+	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/schema"
 )
 
@@ -67,6 +69,33 @@ func TestWhatIsNoUnionOfRelationsIsAskedInFull(t *testing.T) {
 	w, checker, _ := residualWorld(t)
 	require.Nil(t, residualOf(t, checker, policy.Check{Resource: w.Agents[0], Permission: schema.AgentAlive, Subject: w.Agents[0]}))
 	require.Nil(t, residualOf(t, checker, policy.Check{Resource: w.Agents[0], Permission: schema.AgentLive, Subject: w.Agents[0]}))
+}
+
+// TestIssuanceFromTheGraphsPart: what is put together of a remembered graph part says the
+// same as a full answer, while the graph says so.
+func TestIssuanceFromTheGraphsPart(t *testing.T) {
+	w := policytest.NewWorld(t, start(t), "issue", 1)
+	view := freshness.New(freshness.Config{})
+	view.Standing()
+	require.NoError(t, view.Reset(wire.State{Incarnation: "i1"}))
+	warm, err := policy.New(policy.Config{Checker: w.Checker, Fresh: view})
+	require.NoError(t, err)
+	q := w.Question()
+	q.Stage, q.Inputs, q.Tokens = policy.StageIssue, nil, nil
+	full, err := w.Decider(t).Decide(t.Context(), q)
+	require.NoError(t, err)
+	require.Contains(t, full.Legs(), policy.Leg{Name: policy.LegAgent, Outcome: policy.OutcomeConditional})
+	for range 3 {
+		a, err := warm.Decide(t.Context(), q)
+		require.NoError(t, err)
+		require.Equal(t, full.Legs(), a.Legs())
+	}
+	require.EqualValues(t, 2, warm.Stats().Misses, "then its parts are enough")
+	w.Delete(t, w.AgentGrant())
+	_, err = view.Apply(wire.Event{Seq: 1, Kind: wire.EventChanged, Raise: []agentid.Ref{w.Tenant}, Zookie: w.Zookie})
+	require.NoError(t, err)
+	_, err = warm.Decide(t.Context(), q)
+	require.Equal(t, policy.ReasonPolicyDenied, agentid.ReasonOf(err))
 }
 
 // BenchmarkCaveatedGrant is one caveated leg with inputs that were never seen before: in
