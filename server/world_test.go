@@ -28,6 +28,7 @@ import (
 	"github.com/agentid-dev/agentid/capability/clientauth"
 	"github.com/agentid-dev/agentid/capability/dpop"
 	"github.com/agentid-dev/agentid/connectors"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/graphstore"
@@ -36,6 +37,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
+	"github.com/agentid-dev/agentid/server/fleet/hub"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
 
@@ -52,6 +54,8 @@ type world struct {
 	ledger *ledger.Ledger
 	engine *engine.Engine
 	store  *graphstore.Store
+	hub    atomic.Pointer[hub.Hub] // once the graph is there
+	view   *freshness.View
 	router chi.Router
 	web    *httptest.Server
 	base   string
@@ -89,7 +93,7 @@ func newWorld(tb testing.TB, options ...option) *world {
 	w.ledger, err = ledger.Open(ctx, ledger.Config{Path: filepath.Join(dir, "ledger.db"), SealKey: key, Now: w.now, Logger: logger})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = w.ledger.Close() })
-	w.store, err = graphstore.Open(ctx, graphstore.Config{Path: filepath.Join(dir, "graph.db"), Logger: logger})
+	w.store, err = graphstore.Open(ctx, graphstore.Config{Path: filepath.Join(dir, "graph.db"), Logger: logger, OnCommit: w.committed})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = w.store.Close() })
 	w.engine, err = engine.Start(ctx, engine.Config{Datastore: w.store, Logger: logger})
@@ -105,10 +109,8 @@ func newWorld(tb testing.TB, options ...option) *world {
 	w.base = w.web.URL
 	w.seed(ctx)
 
-	decider, err := policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now})
-	require.NoError(tb, err)
 	cfg := server.Config{
-		BaseURL: w.base, Ledger: w.ledger, Audit: w.ledger, Permissions: w.engine.Permissions(), Decider: decider,
+		BaseURL: w.base, Ledger: w.ledger, Audit: w.ledger, Permissions: w.engine.Permissions(), Decider: w.remembering(ctx), Hub: w.hub.Load(),
 		Kinds: connectors.Builtin(), PolicyVersion: schema.Version, Logger: logger, Now: w.now,
 		TokensPerMin: 60_000, TokensBurst: 60_000,
 	}
@@ -122,6 +124,32 @@ func newWorld(tb testing.TB, options ...option) *world {
 	h := http.Handler(w.router)
 	handler.Store(&h)
 	return w
+}
+
+// remembering makes the decider of one process: it hears of every change.
+func (w *world) remembering(ctx context.Context) *policy.Decider {
+	h, err := server.NewHub(ctx, w.ledger, hub.Config{Now: w.now})
+	require.NoError(w.tb, err)
+	w.hub.Store(h)
+	w.view = freshness.New(freshness.Config{Now: w.now})
+	w.view.Standing()
+	_, err = h.Subscribe("broker", w.view, hub.Own)
+	require.NoError(w.tb, err)
+	head := w.store.Head() // what was written before the hub listened
+	head.Truncated = true
+	w.committed(head)
+	decider, err := policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now, Fresh: w.view})
+	require.NoError(w.tb, err)
+	return decider
+}
+
+func (w *world) committed(c graphstore.Commit) {
+	if h := w.hub.Load(); h != nil {
+		zookie, err := w.store.Zookie(c)
+		event := hub.Changed(c, zookie)
+		event.All = event.All || err != nil
+		h.Publish(event)
+	}
 }
 
 // seed makes two tenants. In acme an agent may refund 50.00 and read; in rival the same

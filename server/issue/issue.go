@@ -181,12 +181,21 @@ func (m *Mint) Issue(ctx context.Context, req Request) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	decided, err := m.decide(ctx, req, target, capabilities)
-	if err != nil {
-		return Grant{}, err
+	for again := decideAnew; ; again-- {
+		decided, err := m.decide(ctx, req, target, capabilities)
+		if err != nil {
+			return Grant{}, err
+		}
+		grant, err := m.sign(ctx, req, target, granted{capabilities, counters}, decided)
+		if again > 0 && agentid.ReasonOf(err) == policy.ReasonDecisionExpired {
+			continue // something that the decisions rest on changed before anything was recorded
+		}
+		return grant, err
 	}
-	return m.sign(ctx, req, target, granted{capabilities, counters}, decided)
 }
+
+// decideAnew is how often a mint decides again when something changes meanwhile.
+const decideAnew = 3
 
 func checkAgent(a Agent, now time.Time) error {
 	switch {

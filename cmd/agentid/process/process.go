@@ -24,14 +24,12 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/gateway/freshness"
-	"github.com/agentid-dev/agentid/gateway/sampler"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
 	"github.com/agentid-dev/agentid/internal/graphstore"
 	"github.com/agentid-dev/agentid/internal/observe"
 	"github.com/agentid-dev/agentid/internal/policy"
-	"github.com/agentid-dev/agentid/internal/policy/revision"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
@@ -70,6 +68,7 @@ type Process struct {
 	store    *graphstore.Store
 	engine   *engine.Engine
 	ledger   *ledger.Ledger
+	view     *freshness.View
 	decider  *policy.Decider
 	hub      atomic.Pointer[hub.Hub] // set once the ledger is open; the graph is written before
 	mark     *restore.Mark
@@ -77,7 +76,7 @@ type Process struct {
 	broker   *server.Broker
 	admin    *admin.Service
 	gateway  *gateway.Gateway      // nil in a broker alone
-	sample   func(context.Context) // rechecks what the gateway remembers; nil without one
+	sample   func(context.Context) // rechecks what is remembered
 	keeper   *fleetcert.Keeper
 	internal *internalapi.API // nil without gateways apart
 	registry *prometheus.Registry
@@ -102,7 +101,7 @@ func Start(ctx context.Context, cfg config.Config, opts Options) (*Process, erro
 	if opts.Apart && !cfg.Fleet.Enabled() {
 		return nil, errors.New("fleet.listen: is required for a broker alone: gateways reach it there")
 	}
-	steps := []func(context.Context) error{p.openData, p.openGraph, p.openLedger, p.checkRestored, p.makeHub, p.makeBroker, p.makeAdmin, p.makeFleet}
+	steps := []func(context.Context) error{p.openData, p.openGraph, p.openLedger, p.checkRestored, p.makeHub, p.makeMemory, p.makeBroker, p.makeAdmin, p.makeFleet}
 	if !opts.Apart {
 		steps = append(steps, p.makeGateway)
 	}
@@ -150,10 +149,6 @@ func (p *Process) openGraph(ctx context.Context) error {
 	}
 	if _, _, err := schema.Apply(ctx, p.engine.Schema()); err != nil {
 		return fmt.Errorf("schema: %w", err)
-	}
-	p.decider, err = policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now})
-	if err != nil {
-		return fmt.Errorf("policy: %w", err)
 	}
 	return nil
 }
@@ -285,26 +280,11 @@ func (p *Process) makeAdmin(ctx context.Context) error {
 	return nil
 }
 
-// makeGateway makes the gateway of this process. It hears of changes by function call, so
-// that what it remembers needs no lease.
+// makeGateway makes the gateway of this process.
 func (p *Process) makeGateway(context.Context) error {
-	order := revision.New()
-	view := freshness.New(freshness.Config{Now: p.opts.Now, Order: order})
-	view.Standing()
-	if _, err := p.hub.Load().Subscribe("gateway", view, hub.Standing); err != nil {
-		return fmt.Errorf("gateway: %w", err)
-	}
-	samples, err := sampler.New(sampler.Config{Logger: p.component("sampler"), Metrics: p.registry})
-	if err != nil {
-		return fmt.Errorf("sampler: %w", err)
-	}
-	decider, err := policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: view, Order: order, Sample: samples.Offer})
-	if err != nil {
-		return fmt.Errorf("policy: %w", err)
-	}
-	p.sample = func(ctx context.Context) { samples.Run(ctx, decider) }
+	var err error
 	p.gateway, err = gateway.New(gateway.Config{
-		Fleet: &rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: decider, View: view,
+		Fleet: &rated{Fleet: p.broker.Fleet(), rates: p.cfg.Rates}, Effects: p.ledger, Audit: p.ledger, Decider: p.decider, View: p.view,
 		Kinds: connectors.Builtin(), Issuer: p.cfg.Broker.URL,
 		TenantPerMinute: p.cfg.Rates.TenantPerMinute, TenantBurst: p.cfg.Rates.TenantBurst,
 		Now: p.opts.Now, Logger: p.component("gateway"), Metrics: p.registry,

@@ -158,7 +158,7 @@ func (h *Hub) Begin(start wire.State) {
 	defer h.mu.Unlock()
 	h.state.begin(start)
 	for s := range h.subs {
-		if s.lease == Standing {
+		if s.lease.here() {
 			s.broken = s.to.Reset(h.snapshot())
 			continue
 		}

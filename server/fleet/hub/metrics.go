@@ -34,7 +34,13 @@ func newMetrics(reg prometheus.Registerer, h *Hub) (*metrics, error) {
 	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "agentid_fleet_gateways", Help: "Gateways that are subscribed."}, func() float64 {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return float64(len(h.subs))
+		n := 0
+		for s := range h.subs {
+			if s.lease != Own {
+				n++
+			}
+		}
+		return float64(n)
 	})
 	for _, c := range []prometheus.Collector{m.published, m.overflows, m.dropped, m.acknowledged, m.waitedOut, live} {
 		if err := reg.Register(c); err != nil {

@@ -20,7 +20,13 @@ const (
 	// Standing: a function call in this process. Events are applied in Publish, one at a
 	// time: Apply must be quick, and must not call the hub.
 	Standing
+	// Own is Standing for what the broker itself remembers, where no gateway shares it: a
+	// revocation relies on it as on any other, and it is not counted as a gateway.
+	Own
 )
+
+// here reports whether events are applied in Publish.
+func (l Lease) here() bool { return l == Standing || l == Own }
 
 // Why a subscriber was dropped. It subscribes again.
 var (
@@ -95,14 +101,14 @@ func (d *delivery) through() {
 // Subscribe gives s a State and from then on every event, without a gap. It returns when
 // Reset has; an error is that of Reset. A leased subscriber holds no lease until it renews.
 func (h *Hub) Subscribe(name string, s wire.Subscriber, lease Lease) (*Subscription, error) {
-	if s == nil || name == "" || (lease != Leased && lease != Standing) {
+	if s == nil || name == "" || (lease != Leased && !lease.here()) {
 		return nil, errors.New("hub: want a name, a subscriber and a lease")
 	}
 	sub := &Subscription{hub: h, name: name, to: s, lease: lease, stop: make(chan struct{}), wakes: make(chan struct{}, 1)}
 	h.mu.Lock()
 	begin := h.snapshot()
 	sub.acked = begin.Seq
-	if lease == Standing { // under the lock: no event comes before its state
+	if lease.here() { // under the lock: no event comes before its state
 		defer h.mu.Unlock()
 		if err := s.Reset(begin); err != nil {
 			return nil, err
@@ -123,7 +129,7 @@ func (h *Hub) Subscribe(name string, s wire.Subscriber, lease Lease) (*Subscript
 // publish takes one event, at boot time now. The caller holds h.mu.
 func (s *Subscription) publish(e wire.Event, now time.Duration, t *Ticket) {
 	h := s.hub
-	if s.lease == Standing {
+	if s.lease.here() {
 		s.apply(e, t)
 		return
 	}
@@ -227,7 +233,7 @@ func (s *Subscription) Renew() (time.Duration, error) {
 	if s.dropped != nil {
 		return 0, agentid.Errorf(agentid.KindConflict, "subscription_dropped", "the subscription ended: subscribe again").WithCause(s.dropped)
 	}
-	if s.lease == Standing {
+	if s.lease.here() {
 		return h.cfg.Lease, nil
 	}
 	now, granted := h.cfg.BootTime(), h.cfg.Lease

@@ -36,7 +36,7 @@ type Ticket struct {
 	seq  uint64
 	subs []*Subscription // leased and subscribed at its publication
 	gone []departed      // left before, and not run out then
-	here []*Subscription // standing
+	here []*Subscription // standing, and the broker's own
 
 	// Guarded by hub.mu.
 	applied Outcome
@@ -59,7 +59,7 @@ func (h *Hub) ticket(now time.Duration) *Ticket {
 	h.gone = slices.DeleteFunc(h.gone, func(d departed) bool { return d.until <= now })
 	t := &Ticket{hub: h, seq: h.seq, gone: slices.Clone(h.gone)}
 	for s := range h.subs {
-		if s.lease == Standing {
+		if s.lease.here() {
 			t.here = append(t.here, s)
 		} else {
 			t.subs = append(t.subs, s)
@@ -121,9 +121,11 @@ func (t *Ticket) look() (out Outcome, left time.Duration, err error) {
 		if s.broken != nil {
 			return out, 0, agentid.Unavailable("fleet_unavailable", s.broken)
 		}
-		out.Acknowledged++
+		if s.lease == Standing {
+			out.Gateways++
+			out.Acknowledged++
+		}
 	}
-	out.Gateways = len(t.here)
 	wait := func(until time.Duration) bool {
 		if until <= now {
 			return false
