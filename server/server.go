@@ -206,7 +206,10 @@ func (b *Broker) newEndpoints() error {
 	if err != nil {
 		return err
 	}
-	exact, err := b.verifier(0)
+	// It remembers: the same tokens are asked about again and again.
+	exact, err := capability.NewVerifier(capability.VerifierConfig{
+		Keys: b.fleet, Base: b.issuers.Root(), Now: cfg.Now, Cache: verifiedTokens, Derive: introspection.Deriving(cfg.Decider),
+	})
 	if err != nil {
 		return err
 	}
@@ -227,7 +230,9 @@ func (b *Broker) newEndpoints() error {
 		return err
 	}
 	// A gateway takes a token for the skew beyond its expiry: as long it can be revoked.
-	lenient, err := b.verifier(capability.MaxSkew)
+	lenient, err := capability.NewVerifier(capability.VerifierConfig{
+		Keys: b.fleet, Base: b.issuers.Root(), Skew: capability.MaxSkew, Now: cfg.Now,
+	})
 	if err != nil {
 		return err
 	}
@@ -237,9 +242,9 @@ func (b *Broker) newEndpoints() error {
 	return err
 }
 
-func (b *Broker) verifier(skew time.Duration) (*capability.Verifier, error) {
-	return capability.NewVerifier(capability.VerifierConfig{Keys: b.fleet, Base: b.issuers.Root(), Skew: skew, Now: b.cfg.Now})
-}
+// verifiedTokens is how many tokens are remembered whose signature was checked: for each
+// what it says, and the answer about it while it is good.
+const verifiedTokens = 4096
 
 // Issuers are the issuer identifiers of this broker.
 func (b *Broker) Issuers() discovery.Issuers { return b.issuers }

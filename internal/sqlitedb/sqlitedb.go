@@ -204,6 +204,7 @@ func (db *DB) commit(b *batch) {
 	if !b.undone {
 		b.err = w.end(b.broken)
 	}
+	b.move()
 	if b.err != nil {
 		if isSyncFailure(b.err) {
 			db.fail(b.err)
@@ -231,6 +232,8 @@ type writer struct {
 	execs   map[string]driver.Stmt // of the same connection: see exec
 	args    []driver.NamedValue    // those of one exec
 	batch   *batch
+	watched []*Generation
+	moves   map[string][]*Generation // by the text of a statement
 	failure atomic.Pointer[error]
 }
 

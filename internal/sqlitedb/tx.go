@@ -21,7 +21,8 @@ type batch struct {
 	broken   error // a savepoint could not be taken back: nothing may be committed
 	undone   bool  // the only caller failed and the transaction is rolled back
 	onCommit []func()
-	err      error // valid once done is closed
+	moved    []*Generation // by statements of its callers, taken back or not
+	err      error         // valid once done is closed
 	done     chan struct{}
 }
 
@@ -101,6 +102,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, 
 	if tx.over {
 		return nil, errOver
 	}
+	tx.note(query)
 	return tx.w.exec(context.WithoutCancel(ctx), query, args...)
 }
 
@@ -110,6 +112,7 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 	if tx.over {
 		return nil, errOver
 	}
+	tx.note(query) // INSERT … RETURNING is a query, too
 	ctx = context.WithoutCancel(ctx)
 	stmt, err := tx.w.stmt(ctx, query)
 	if err != nil {

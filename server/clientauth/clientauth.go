@@ -9,20 +9,18 @@ package clientauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/agentid-dev/agentid"
-	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/capability/clientauth"
-	"github.com/agentid-dev/agentid/capability/jws"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/httpx"
+	"github.com/agentid-dev/agentid/internal/recall"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/issue"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -36,6 +34,8 @@ type Directory interface {
 	Principal(ctx context.Context, ref agentid.Ref) (ledger.Principal, error)
 	// AuthenticateClient is KindUnauthenticated for a secret that is not this client's.
 	AuthenticateClient(ctx context.Context, connector agentid.Ref, secret agentid.Secret) error
+	// ClientChanges counts what may have changed what Lineage, AgentType and Principal give.
+	ClientChanges() recall.Generation
 	// UseAssertion is KindUnauthenticated "assertion_replayed" for one that was used.
 	UseAssertion(ctx context.Context, a ledger.Assertion, records ...auditlog.Record) error
 }
@@ -48,7 +48,10 @@ type Config struct {
 }
 
 // Authenticator is safe for concurrent use.
-type Authenticator struct{ cfg Config }
+type Authenticator struct {
+	cfg    Config
+	agents *known
+}
 
 // Client is who called. The zero Client is nobody.
 type Client struct {
@@ -67,7 +70,11 @@ func New(cfg Config) (*Authenticator, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Authenticator{cfg: cfg}, nil
+	agents, err := newKnown(cfg.Directory)
+	if err != nil {
+		return nil, err
+	}
+	return &Authenticator{cfg: cfg, agents: agents}, nil
 }
 
 // Agent authenticates an agent at the endpoint of an issuer. Errors: KindInvalid for an
@@ -99,15 +106,16 @@ func (a *Authenticator) Any(ctx context.Context, issuer string, r *http.Request,
 // Enrolled describes an agent that an issuer outside vouches for. The caller has verified
 // that, and that the agent's key is in its hands.
 func (a *Authenticator) Enrolled(ctx context.Context, ref agentid.Ref) (Client, error) {
-	line, err := a.cfg.Directory.Lineage(ctx, ref)
+	at := a.agents.now()
+	who, err := a.agents.identify(ctx, at, ref)
 	if err != nil {
 		return Client{}, incomplete(err)
 	}
-	agent, err := a.describe(ctx, line)
+	agent, err := a.agents.describe(ctx, at, who)
 	if err != nil {
 		return Client{}, err
 	}
-	return Client{Method: Workload, Agent: agent, Thumbprint: line[0].Thumbprint}, nil
+	return Client{Method: Workload, Agent: agent, Thumbprint: who.line[0].Thumbprint}, nil
 }
 
 // Spend uses up the assertion of a client that authenticated by one, and appends the
@@ -134,22 +142,23 @@ func (a *Authenticator) service(ctx context.Context, issuer string, p presented)
 }
 
 func (a *Authenticator) agent(ctx context.Context, issuer string, p presented) (Client, error) {
-	var line []ledger.Agent
+	at := a.agents.now()
+	var who *identity
 	key := func(ctx context.Context, clientID, _ string) (jose.JSONWebKey, error) {
-		ref, err := agentid.ParseRefAs(agentid.TypeAgent, clientID)
+		ref, err := agentid.ParseRefAs(agentid.TypeAgent, strings.Clone(clientID)) // it is remembered longer than the request
 		if err != nil {
 			return jose.JSONWebKey{}, err
 		}
 		if err := a.belongs(issuer, ref); err != nil {
 			return jose.JSONWebKey{}, err
 		}
-		if line, err = a.cfg.Directory.Lineage(ctx, ref); err != nil {
+		if who, err = a.agents.identify(ctx, at, ref); err != nil {
 			return jose.JSONWebKey{}, err
 		}
-		if line[0].State != ledger.AgentActive {
+		if who.line[0].State != ledger.AgentActive {
 			return jose.JSONWebKey{}, agentid.Errorf(agentid.KindForbidden, "agent_retired", "the agent is retired")
 		}
-		return jws.ParseKey(line[0].PublicKey)
+		return who.key, nil
 	}
 	verified, err := clientauth.Verify(ctx, p.assertion, clientauth.Expect{
 		Issuer: issuer, ClientID: p.clientID, Keys: key, Now: a.cfg.Now(),
@@ -160,12 +169,12 @@ func (a *Authenticator) agent(ctx context.Context, issuer string, p presented) (
 		}
 		return Client{}, err
 	}
-	agent, err := a.describe(ctx, line)
+	agent, err := a.agents.describe(ctx, at, who)
 	if err != nil {
 		return Client{}, err
 	}
 	return Client{
-		Method: PrivateKeyJWT, Agent: agent, Thumbprint: line[0].Thumbprint,
+		Method: PrivateKeyJWT, Agent: agent, Thumbprint: who.line[0].Thumbprint,
 		Assertion: ledger.Assertion{Client: agent.Ref, ID: verified.ID, Expires: verified.Expiry.Add(clientauth.Skew)},
 	}, nil
 }
@@ -187,67 +196,4 @@ func stranger(err error) error {
 	}
 	return agentid.Errorf(agentid.KindUnauthenticated, "client_not_authenticated",
 		"the client is not known here, or the credential is not its own").WithCause(err)
-}
-
-// describe gathers what the mint needs of an agent. Every ancestor up to the first
-// independent link bounds it: its rights are asked for too, and its ceiling is met.
-func (a *Authenticator) describe(ctx context.Context, line []ledger.Agent) (issue.Agent, error) {
-	leaf := line[0]
-	principal, err := a.cfg.Directory.Principal(ctx, leaf.Principal)
-	if err != nil {
-		return issue.Agent{}, incomplete(err)
-	}
-	out := issue.Agent{
-		Ref: leaf.Ref, Type: leaf.Type, Principal: leaf.Principal,
-		Autonomous: principal.Kind == ledger.PrincipalService, Expires: leaf.Expires,
-	}
-	bounds := true // every link between the leaf and this member is attenuated
-	for i, member := range line {
-		typ, err := a.cfg.Directory.AgentType(ctx, member.Type)
-		if err != nil {
-			return issue.Agent{}, incomplete(err)
-		}
-		ceiling, err := ceilingOf(member, typ)
-		if err != nil {
-			return issue.Agent{}, err
-		}
-		out.Lineage = append(out.Lineage, issue.Member{Agent: member.Ref, Attenuated: i > 0 && bounds, Ceiling: ceiling})
-		out.Basis = append(out.Basis, ledger.Basis{Ref: member.Ref, Version: member.Version}, ledger.Basis{Ref: typ.Ref, Version: typ.Version})
-		if i == 0 {
-			out.OwnAuthority, out.Templates = typ.OwnAuthority, typ.Templates
-		} else if bounds { // what needs its principal's permission bounds by that, too
-			out.OwnAuthority = out.OwnAuthority && typ.OwnAuthority
-		}
-		if !member.Expires.IsZero() && (out.Expires.IsZero() || member.Expires.Before(out.Expires)) {
-			out.Expires = member.Expires
-		}
-		bounds = bounds && member.Kind == ledger.Attenuated
-	}
-	return out, nil
-}
-
-// ceilingOf is the agent's own ceiling, else its type's. A ceiling that does not decode
-// refuses: it is not taken for none.
-func ceilingOf(agent ledger.Agent, typ ledger.AgentType) ([]capability.Capability, error) {
-	raw := agent.Ceiling
-	if len(raw) == 0 {
-		raw = typ.Ceiling
-	}
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	ceiling := []capability.Capability{}
-	if err := json.Unmarshal(raw, &ceiling); err != nil || ceiling == nil {
-		return nil, agentid.Errorf(agentid.KindInternal, "internal", "internal error").
-			WithCause(fmt.Errorf("the ceiling of %s does not decode: %w", agent.Ref, err))
-	}
-	return ceiling, nil
-}
-
-// incomplete makes a missing part of an agent that is known our own failure.
-func incomplete(err error) error {
-	if agentid.KindOf(err) == agentid.KindUnavailable {
-		return err
-	}
-	return agentid.Errorf(agentid.KindInternal, "internal", "internal error").WithCause(err)
 }

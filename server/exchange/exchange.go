@@ -27,12 +27,13 @@ const TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint
 // Verifier is capability.Verifier. KindUnavailable is an outage; any other error means
 // that the token is not one of ours that is good by its own text.
 type Verifier interface {
-	VerifyIssued(ctx context.Context, compact string) (capability.Claims, error)
+	VerifyIssuedToken(ctx context.Context, compact string) (*capability.Token, error)
 }
 
 // Decider is policy.Decider.
 type Decider interface {
 	Decide(ctx context.Context, q policy.Question) (policy.Allowed, error)
+	Subject(h policy.Holder) (*policy.Subject, error)
 }
 
 // Config configures New. Every field is required.
@@ -62,18 +63,18 @@ func (s *Subjects) Accept(ctx context.Context, agent issue.Agent, form httpx.For
 	if err := parameters(form); err != nil {
 		return capability.Claims{}, err
 	}
-	claims, err := s.cfg.Verifier.VerifyIssued(ctx, form.Get("subject_token"))
+	token, err := s.cfg.Verifier.VerifyIssuedToken(ctx, form.Get("subject_token"))
 	if err != nil {
 		return capability.Claims{}, issue.SubjectRefused(err)
 	}
-	if theirs := claims.Context.Tenant; theirs != agent.Ref.Tenant() {
+	if theirs := token.Claims.Context.Tenant; theirs != agent.Ref.Tenant() {
 		return capability.Claims{}, agentid.Errorf(agentid.KindInvalid, "tenant_mismatch",
 			"the token is of tenant %s, the presenter of %s", theirs, agent.Ref.Tenant()).WithField("subject_token")
 	}
-	if err := introspection.Live(ctx, s.cfg.Fleet, s.cfg.Decider, claims); err != nil {
+	if err := introspection.Live(ctx, s.cfg.Fleet, s.cfg.Decider, token); err != nil {
 		return capability.Claims{}, issue.SubjectRefused(err)
 	}
-	return claims, nil
+	return token.Claims, nil
 }
 
 func parameters(form httpx.Form) error {

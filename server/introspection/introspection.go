@@ -3,8 +3,9 @@
 //
 // A connector's service client may ask about tokens for its own connector, an agent about
 // its own tokens; everybody else, and everything that is not good, is answered with
-// {"active":false} and nothing more. The package keeps no state: signature, expiry and
-// incarnation are looked at, and the graph is asked for the rest each time.
+// {"active":false} and nothing more. The package keeps no state: expiry and incarnation are
+// looked at each time, and policy decides on the rest each time. What a token says is worked
+// out once for as long as the verifier remembers it.
 package introspection
 
 import (
@@ -34,8 +35,9 @@ const (
 	maxBody   = 32 << 10
 	maxFields = 16
 
-	mediaJWT = "application/token-introspection+jwt"
-	typeJWT  = "token-introspection+jwt"
+	mediaJSON = "application/json"
+	mediaJWT  = "application/token-introspection+jwt"
+	typeJWT   = "token-introspection+jwt"
 )
 
 var formRules = httpx.FormRules{MaxBytes: maxBody, MaxFields: maxFields}
@@ -50,12 +52,13 @@ type Clients interface {
 // Decider is policy.Decider.
 type Decider interface {
 	Decide(ctx context.Context, q policy.Question) (policy.Allowed, error)
+	Subject(h policy.Holder) (*policy.Subject, error)
 }
 
-// Verifier is capability.Verifier. KindUnavailable is an outage; any other error means
-// that the token is not one of ours that is good by its own text.
+// Verifier is capability.Verifier with Derive. KindUnavailable is an outage; any other
+// error means that the token is not one of ours that is good by its own text.
 type Verifier interface {
-	VerifyIssued(ctx context.Context, compact string) (capability.Claims, error)
+	VerifyIssuedToken(ctx context.Context, compact string) (*capability.Token, error)
 }
 
 // Signer gives the active key for signed answers.
@@ -97,30 +100,11 @@ func New(cfg Config) (*Endpoint, error) {
 	return &Endpoint{cfg: cfg}, nil
 }
 
-// Answer is RFC 7662 section 2.2. The zero Answer says that the token is not active.
-type Answer struct {
-	Active       bool                     `json:"active"`
-	Scope        string                   `json:"scope,omitempty"`
-	ClientID     string                   `json:"client_id,omitempty"`
-	TokenType    string                   `json:"token_type,omitempty"`
-	Expiry       int64                    `json:"exp,omitempty"`
-	IssuedAt     int64                    `json:"iat,omitempty"`
-	NotBefore    int64                    `json:"nbf,omitempty"`
-	Subject      string                   `json:"sub,omitempty"`
-	Audience     string                   `json:"aud,omitempty"`
-	Issuer       string                   `json:"iss,omitempty"`
-	ID           string                   `json:"jti,omitempty"`
-	Actor        *capability.Actor        `json:"act,omitempty"`
-	Lineage      []agentid.Ref            `json:"lineage,omitempty"` // act as a list: the agent, then its ancestors
-	Confirmation *capability.Confirmation `json:"cnf,omitempty"`
-	Details      []capability.Capability  `json:"authorization_details,omitempty"`
-}
-
 // Introspect handles one request. Every refusal is in the audit log before it is
 // answered; the error is to be rendered by httperr.OAuth.
 func (e *Endpoint) Introspect(w http.ResponseWriter, r *http.Request, tenant string) error {
 	issuer := e.cfg.Issuers.Of(tenant)
-	client, answer, err := e.run(w, r, tenant)
+	client, answer, err := e.run(w, r, tenant) // the answer is JSON
 	if err != nil {
 		who, about := trail.Stranger, auditlog.Record{Kind: auditlog.Authn, Tenant: tenant, Operation: "introspect"}
 		if client.Method != 0 {
@@ -133,24 +117,25 @@ func (e *Endpoint) Introspect(w http.ResponseWriter, r *http.Request, tenant str
 		return err
 	}
 	if !wantsJWT(r) {
-		return httpx.WriteJSON(w, http.StatusOK, answer)
+		httpx.NoStore(w.Header())
+		return httpx.WriteBytes(w, http.StatusOK, mediaJSON, answer)
 	}
 	return e.signed(w, issuer, client, answer)
 }
 
-func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, tenant string) (clientauth.Client, Answer, error) {
+func (e *Endpoint) run(w http.ResponseWriter, r *http.Request, tenant string) (clientauth.Client, []byte, error) {
 	ctx := r.Context()
 	form, err := httpx.ParseForm(w, r, formRules)
 	if err != nil {
-		return clientauth.Client{}, Answer{}, err
+		return clientauth.Client{}, nil, err
 	}
 	client, err := e.client(ctx, e.cfg.Issuers.Of(tenant), r, form)
 	if err != nil {
-		return clientauth.Client{}, Answer{}, err
+		return clientauth.Client{}, nil, err
 	}
 	token := form.Get("token")
 	if token == "" {
-		return client, Answer{}, agentid.Invalidf("token", "is missing")
+		return client, nil, agentid.Invalidf("token", "is missing")
 	}
 	answer, err := e.answer(ctx, tenant, client, token)
 	return client, answer, err
@@ -171,36 +156,42 @@ func (e *Endpoint) client(ctx context.Context, issuer string, r *http.Request, f
 // answer is active only if the token is ours and good by its own text, the caller may
 // know of it, and the graph says that its agents live and that it is not revoked. An
 // outage is an error, not an inactive token.
-func (e *Endpoint) answer(ctx context.Context, tenant string, client clientauth.Client, token string) (Answer, error) {
-	claims, err := e.cfg.Verifier.VerifyIssued(ctx, token)
+func (e *Endpoint) answer(ctx context.Context, tenant string, client clientauth.Client, compact string) ([]byte, error) {
+	token, err := e.cfg.Verifier.VerifyIssuedToken(ctx, compact)
 	if err != nil {
 		return inactive(err)
 	}
-	if tenant != "" && claims.Context.Tenant != tenant {
-		return Answer{}, nil
+	if tenant != "" && token.Claims.Context.Tenant != tenant {
+		return notActive, nil
 	}
-	if mine, err := e.concerns(ctx, client, claims); err != nil || !mine {
-		return Answer{}, err
+	if mine, err := e.concerns(ctx, client, &token.Claims); err != nil || !mine {
+		return notActive, err
 	}
-	if err := Live(ctx, e.cfg.Fleet, e.cfg.Decider, claims); err != nil {
+	if err := Live(ctx, e.cfg.Fleet, e.cfg.Decider, token); err != nil {
 		return inactive(err)
 	}
-	return describe(claims), nil
+	if h, ok := token.Derived.(*holder); ok {
+		return h.answer, nil
+	}
+	return encode(describe(&token.Claims))
 }
 
+// notActive is the one answer to whatever is not good. It is not changed.
+var notActive = []byte("{\"active\":false}\n")
+
 // inactive makes every definite no one answer.
-func inactive(err error) (Answer, error) {
+func inactive(err error) ([]byte, error) {
 	switch agentid.KindOf(err) {
 	case agentid.KindUnauthenticated, agentid.KindForbidden, agentid.KindInvalid:
-		return Answer{}, nil
+		return notActive, nil
 	default:
-		return Answer{}, err
+		return nil, err
 	}
 }
 
 // concerns says whether the caller may know of the token: the agent that it was issued
 // to, or the service of the connector that it is for.
-func (e *Endpoint) concerns(ctx context.Context, client clientauth.Client, claims capability.Claims) (bool, error) {
+func (e *Endpoint) concerns(ctx context.Context, client clientauth.Client, claims *capability.Claims) (bool, error) {
 	if client.Method == clientauth.PrivateKeyJWT {
 		return claims.ClientID == client.Agent.Ref.String(), nil
 	}
@@ -211,57 +202,12 @@ func (e *Endpoint) concerns(ctx context.Context, client clientauth.Client, claim
 	if err != nil {
 		return false, err
 	}
-	for _, c := range all {
-		if c.Ref == client.Connector {
-			return c.Resource == claims.Audience, nil
+	for i := range all {
+		if all[i].Ref == client.Connector {
+			return all[i].Resource == claims.Audience, nil
 		}
 	}
 	return false, nil
-}
-
-// Live asks the graph whether a token that verified is good now: none of its chain is
-// revoked, every agent of its lineage lives, and it is of this incarnation. KindForbidden
-// is a definite no.
-func Live(ctx context.Context, fleet wire.Fleet, decider Decider, claims capability.Claims) error {
-	floor, epoch, incarnation, err := fleet.Floor(ctx)
-	if err != nil {
-		return err
-	}
-	if claims.Context.Incarnation != incarnation {
-		return agentid.Errorf(agentid.KindForbidden, "token_incarnation", "the token is from before a restore")
-	}
-	tokens, err := claims.Tokens()
-	if err != nil {
-		return err
-	}
-	q := policy.Question{
-		Stage: policy.StageLive, Principal: claims.Context.Principal, OwnAuthority: claims.Context.OwnAuthority,
-		Tokens: tokens, AtLeast: claims.Context.Zookie,
-	}
-	// A token of an older epoch was decided on before the floor was raised.
-	if floor != "" && claims.Context.Epoch < epoch {
-		q.AtLeast = floor
-	}
-	for _, agent := range claims.Lineage() {
-		q.Lineage = append(q.Lineage, policy.Member{Agent: agent})
-	}
-	_, err = decider.Decide(ctx, q)
-	return err
-}
-
-func describe(c capability.Claims) Answer {
-	a := Answer{
-		Active: true, Scope: c.Scope, ClientID: c.ClientID, TokenType: "Bearer",
-		Expiry: c.Expiry.Unix(), IssuedAt: c.IssuedAt.Unix(), Subject: c.Subject, Audience: c.Audience,
-		Issuer: c.Issuer, ID: c.ID, Actor: c.Actor, Lineage: c.Lineage(), Details: c.Capabilities,
-	}
-	if !c.NotBefore.IsZero() {
-		a.NotBefore = c.NotBefore.Unix()
-	}
-	if !c.Confirmation.IsZero() {
-		a.TokenType, a.Confirmation = "DPoP", &c.Confirmation
-	}
-	return a
 }
 
 // wantsJWT reports whether Accept names the signed form and does not rule it out.
@@ -279,16 +225,16 @@ func wantsJWT(r *http.Request) bool {
 
 // signed is RFC 9701 section 5: the answer in one claim, so that the JWT cannot be taken
 // for an access token; aud is the caller.
-func (e *Endpoint) signed(w http.ResponseWriter, issuer string, client clientauth.Client, answer Answer) error {
+func (e *Endpoint) signed(w http.ResponseWriter, issuer string, client clientauth.Client, answer []byte) error {
 	audience := client.Connector
 	if client.Method == clientauth.PrivateKeyJWT {
 		audience = client.Agent.Ref
 	}
 	payload, err := json.Marshal(struct {
-		Issuer   string `json:"iss"`
-		Audience string `json:"aud"`
-		IssuedAt int64  `json:"iat"`
-		Answer   Answer `json:"token_introspection"`
+		Issuer   string          `json:"iss"`
+		Audience string          `json:"aud"`
+		IssuedAt int64           `json:"iat"`
+		Answer   json.RawMessage `json:"token_introspection"`
 	}{issuer, audience.String(), e.cfg.Now().Unix(), answer})
 	if err != nil {
 		return fmt.Errorf("introspection: %w", err)

@@ -22,6 +22,7 @@ import (
 	"github.com/agentid-dev/agentid/capability"
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/policy"
+	"github.com/agentid-dev/agentid/internal/recall"
 	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/server/ledger"
 )
@@ -48,7 +49,7 @@ type Member struct {
 	Ceiling []capability.Capability
 }
 
-// Agent is an authenticated agent.
+// Agent is an authenticated agent. Its lists are shared and not changed.
 type Agent struct {
 	Ref, Type, Principal agentid.Ref
 	Autonomous           bool      // Principal is a service: sub is the agent
@@ -56,8 +57,10 @@ type Agent struct {
 	Templates            []string  // that its type may use; empty: all of the tenant's
 	Lineage              []Member  // leaf first
 	Expires              time.Time // zero: never
-	// Basis is what all this was read from: a token is recorded only if it still holds.
-	Basis []ledger.Basis
+	// Basis is what all this was read from: a token is recorded only if it still holds. It
+	// was read at the count BasisAt: see ledger.Issue.
+	Basis   []ledger.Basis
+	BasisAt uint64
 }
 
 // Request asks for one token.
@@ -98,6 +101,8 @@ type Ledger interface {
 	RecordIssue(ctx context.Context, i ledger.Issue) error
 	// Template finds a capability template of a tenant: KindNotFound if there is none.
 	Template(ctx context.Context, tenant, name string) (ledger.Template, error)
+	// TemplateChanges counts what may have changed what Template gives.
+	TemplateChanges() recall.Generation
 }
 
 // Decider is policy.Decider.
@@ -123,7 +128,10 @@ type Config struct {
 }
 
 // Mint makes tokens. It is safe for concurrent use.
-type Mint struct{ cfg Config }
+type Mint struct {
+	cfg       Config
+	templates *recall.Values[templateKey, capability.Template]
+}
 
 // New checks cfg.
 func New(cfg Config) (*Mint, error) {
@@ -141,7 +149,11 @@ func New(cfg Config) (*Mint, error) {
 	case cfg.Lifetime < 0 || cfg.Lifetime > MaxLifetime:
 		return nil, errors.New("issue: the lifetime of tokens is beyond one hour")
 	}
-	return &Mint{cfg: cfg}, nil
+	templates, err := recall.New[templateKey, capability.Template](rememberedTemplates, cfg.Ledger.TemplateChanges())
+	if err != nil {
+		return nil, err
+	}
+	return &Mint{cfg: cfg, templates: templates}, nil
 }
 
 // Issue mints one token, or refuses:

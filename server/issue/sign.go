@@ -210,6 +210,7 @@ func entry(req Request, t target, claims capability.Claims, d decided) (ledger.I
 		},
 		Assertion: req.Assertion,
 		Basis:     req.Agent.Basis,
+		BasisAt:   req.Agent.BasisAt,
 		Record:    record(req, t, claims, d),
 	}, nil
 }

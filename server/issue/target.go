@@ -2,8 +2,6 @@ package issue
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -12,7 +10,6 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/internal/httperr"
 	"github.com/agentid-dev/agentid/internal/wire"
-	"github.com/agentid-dev/agentid/server/ledger"
 )
 
 // target is the one connector that a token is for.
@@ -32,7 +29,7 @@ type wanted struct {
 func (m *Mint) expand(ctx context.Context, req Request) (wanted, error) {
 	w := wanted{capabilities: slices.Clone(req.Details.Capabilities)}
 	for _, call := range req.Details.Templates {
-		t, err := Template(ctx, m.cfg.Ledger, req.Agent.Ref.Tenant(), req.Agent.Templates, call.Template)
+		t, err := m.template(ctx, req.Agent.Ref.Tenant(), req.Agent.Templates, call.Template)
 		if kind := agentid.KindOf(err); err != nil && (kind == agentid.KindInvalid || kind == agentid.KindForbidden) {
 			return wanted{}, badDetails(err)
 		}
@@ -56,32 +53,6 @@ func (m *Mint) expand(ctx context.Context, req Request) (wanted, error) {
 		return wanted{}, badDetails(agentid.Invalidf("authorization_details", "more than %d capabilities", MaxCapabilities))
 	}
 	return w, nil
-}
-
-// Templates finds capability templates of a tenant: KindNotFound if there is none.
-type Templates interface {
-	Template(ctx context.Context, tenant, name string) (ledger.Template, error)
-}
-
-// Template reads a template that an agent type may use: allowed names those, empty all.
-// KindInvalid template_unknown and KindForbidden template_not_of_type name the field.
-func Template(ctx context.Context, templates Templates, tenant string, allowed []string, name string) (capability.Template, error) {
-	var t capability.Template
-	stored, err := templates.Template(ctx, tenant, name)
-	if err != nil && agentid.KindOf(err) == agentid.KindNotFound {
-		return t, agentid.Errorf(agentid.KindInvalid, "template_unknown", "there is no such template").WithField("template")
-	}
-	if err != nil {
-		return t, err
-	}
-	if len(allowed) > 0 && !slices.Contains(allowed, name) {
-		return t, agentid.Errorf(agentid.KindForbidden, "template_not_of_type", "agents of this type may not use the template").WithField("template")
-	}
-	if err := json.Unmarshal(stored.Spec, &t); err != nil {
-		return t, fmt.Errorf("issue: template %s of %s does not decode: %w", name, tenant, err)
-	}
-	t.Connector = stored.Connector
-	return t, nil
 }
 
 // target chooses the one connector: the tenant's connector at req.Resource, or the only

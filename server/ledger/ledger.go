@@ -23,6 +23,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/recall"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
 )
@@ -51,6 +52,9 @@ type Ledger struct {
 	hmacKey []byte
 	holds   *holds
 	reads   *statements
+
+	generations generations
+	secrets     *recall.Values[secretKey, knownSecret]
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when connectors or credentials change
@@ -96,6 +100,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 }
 
 func (l *Ledger) start(ctx context.Context) error {
+	if err := l.watch(); err != nil {
+		return err
+	}
 	if err := l.migrate(ctx); err != nil {
 		return err
 	}

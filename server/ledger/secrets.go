@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"time"
 
@@ -55,26 +56,53 @@ func (l *Ledger) addSecret(ctx context.Context, tx *sqlitedb.Tx, class, subject 
 }
 
 // checkSecret finds who a secret was given to, by the id in it, and compares the hash
-// in constant time. ok is false for anything that is not one of ours.
+// in constant time. Hashes are remembered while no secret is taken away or changed; the
+// plain text is not. ok is false for anything that is not one of ours.
 func (l *Ledger) checkSecret(ctx context.Context, class string, secret agentid.Secret) (info SecretInfo, ok bool, err error) {
 	rest, ours := strings.CutPrefix(secret.Reveal(), secretPrefix(class))
 	id, _, cut := strings.Cut(rest, "_")
 	if !ours || !cut || len(secret.Reveal()) > 256 {
 		return SecretInfo{}, false, nil
 	}
-	var hash []byte
-	var created int64
-	found, err := one(ctx, l.reader(), []any{&info.Subject, &hash, &created},
-		`SELECT subject, hash, created FROM secrets WHERE id = ? AND class = ?`, id, class)
-	if err != nil || !found {
+	key := secretKey{class, strings.Clone(id)} // not the plain text that it is cut of
+	known, err := l.secrets.Get(ctx, l.secrets.Now(), key, func(ctx context.Context) (knownSecret, error) {
+		return l.readSecret(ctx, key)
+	})
+	if errors.Is(err, errNoSecret) {
+		return SecretInfo{}, false, nil
+	}
+	if err != nil {
 		return SecretInfo{}, false, err
 	}
 	sum := sha256.Sum256([]byte(secret.Reveal()))
-	if subtle.ConstantTimeCompare(sum[:], hash) != 1 {
+	if subtle.ConstantTimeCompare(sum[:], known.hash) != 1 {
 		return SecretInfo{}, false, nil
 	}
-	info.ID, info.Created = id, fromMicros(created)
-	return info, true, nil
+	return known.info, true, nil
+}
+
+// secretKey is the public part of a secret.
+type secretKey struct{ class, id string }
+
+// knownSecret is what the ledger keeps of a secret: whose it is, and its hash.
+type knownSecret struct {
+	info SecretInfo
+	hash []byte
+}
+
+// errNoSecret: no secret has the id. It is not remembered.
+var errNoSecret = errors.New("no such secret")
+
+func (l *Ledger) readSecret(ctx context.Context, key secretKey) (knownSecret, error) {
+	known := knownSecret{info: SecretInfo{ID: key.id}}
+	var created int64
+	found, err := one(ctx, l.reader(), []any{&known.info.Subject, &known.hash, &created},
+		`SELECT subject, hash, created FROM secrets WHERE id = ? AND class = ?`, key.id, key.class)
+	if err == nil && !found {
+		err = errNoSecret
+	}
+	known.info.Created = fromMicros(created)
+	return known, err
 }
 
 // listSecrets lists a class, of one subject or of all ("").

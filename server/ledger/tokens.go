@@ -29,8 +29,11 @@ type Issue struct {
 	Token     Token
 	Assertion Assertion // the client's proof that it is consumed by
 	// Basis are the agents and agent types that the token rests on, as they were read.
-	Basis  []Basis
-	Record auditlog.Record
+	Basis []Basis
+	// BasisAt is the count of ClientChanges from before they were read; 0: not known. While
+	// it has not moved, the Basis has not either.
+	BasisAt uint64
+	Record  auditlog.Record
 }
 
 // Basis is one agent or agent type at one version.
@@ -57,8 +60,10 @@ func (l *Ledger) RecordIssue(ctx context.Context, i Issue) error {
 		if err := l.useAssertion(ctx, tx, i.Assertion); err != nil {
 			return err
 		}
-		if err := current(ctx, tx, i.Basis); err != nil {
-			return err
+		if !tx.Unmoved(l.generations.clients, i.BasisAt) {
+			if err := current(ctx, tx, i.Basis); err != nil {
+				return err
+			}
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO tokens (tenant, jti, agent, principal, audience, issued, expires, revoked, spec) VALUES (?,?,?,?,?,?,?,0,?)`,
 			t.Ref.Tenant(), t.Ref.Name(), t.Agent.String(), t.Principal.String(), t.Audience, micros(t.Issued), micros(t.Expires), notNil(t.Details))
