@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -8,10 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agentid-dev/agentid"
+	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/relate"
 	"github.com/agentid-dev/agentid/schema"
 	"github.com/agentid-dev/agentid/server"
 	"github.com/agentid-dev/agentid/server/ledger"
+	"github.com/agentid-dev/agentid/server/relations"
+	"github.com/agentid-dev/agentid/server/revocation"
 )
 
 // Each edge that is missing, or in the way, refuses a token; its return grants one.
@@ -189,6 +193,47 @@ func TestGraphDown(t *testing.T) {
 	resp, doc := w.do(w.agent, w.tokenCall())
 	w.refused(resp, doc, 503, "temporarily_unavailable", "graph_unavailable")
 	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+}
+
+// TestDuringAnOutageOfTheGraph: what is remembered serves on for a minute at most, and what
+// is taken away meanwhile is refused from memory.
+func TestDuringAnOutageOfTheGraph(t *testing.T) {
+	w := newWorld(t)
+	other := w.spawn("acme", "ag-other", "", nil, time.Hour)
+	cold := w.spawn("acme", "ag-cold", "", nil, time.Hour)
+	var token, gone string
+	for range 3 {
+		token, _ = w.mint(w.agent)
+		gone, _ = w.mint(other)
+		_, doc := w.asService(token)
+		require.Equal(t, true, doc["active"])
+		_, doc = w.asService(gone)
+		require.Equal(t, true, doc["active"])
+	}
+	require.NoError(t, w.engine.Close())
+	require.NoError(t, w.store.Close())
+	_, doc := w.asService(token)
+	require.Equal(t, true, doc["active"])
+	w.mint(w.agent)
+	resp, doc := w.do(cold, w.tokenCall())
+	w.refused(resp, doc, 503, "temporarily_unavailable", "graph_unavailable")
+	_, err := w.broker.Revoker().Take(t.Context(), revocation.Taking{
+		Intent: ledger.Revocation{Target: other.ref, Reason: "stolen", Actor: "test"},
+		Edges: func(context.Context) (relations.Set, error) {
+			return relations.Set{Unwanted: []relate.Edge{enabled(other.ref)}}, nil
+		},
+	})
+	require.Error(t, err, "the graph cannot be written")
+	_, doc = w.asService(gone)
+	require.Equal(t, inactive, doc)
+	resp, doc = w.do(other, w.tokenCall())
+	require.Equal(t, 403, resp.StatusCode, "%v", doc)
+	require.Equal(t, "agent_not_live", doc["reason"])
+	w.shift.Add(int64(policy.MaxLife + time.Second))
+	resp, doc = w.asService(token)
+	w.refused(resp, doc, 503, "temporarily_unavailable", "graph_unavailable")
+	resp, doc = w.do(w.agent, w.tokenCall())
+	w.refused(resp, doc, 503, "temporarily_unavailable", "graph_unavailable")
 }
 
 func TestLedgerDown(t *testing.T) {

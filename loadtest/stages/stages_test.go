@@ -32,7 +32,7 @@ type stage struct {
 	make func(tb testing.TB, w *world) func() error
 }
 
-// stages are in the order of the pipeline, then of the mint.
+// stages are in the order of the pipeline, then of the mint and of introspection.
 func stages() []stage {
 	return []stage{
 		{"gateway/1-2 normalise and match", matching},
@@ -53,9 +53,16 @@ func stages() []stage {
 		{"gateway/all an allowed read with a proof", reading(true)},
 		{"mint/1 verify the assertion", asserting},
 		{"mint/2 read authorization_details", details},
-		{"mint/4 decide at issuance", issuing},
+		{"mint/4 decide at issuance, cold", issuance(cold, "payments:refund", "refund")},
+		{"mint/4 decide at issuance, warm", issuance(warm, "payments:read_customer", "read")},
+		{"mint/4 decide at issuance with a condition open, warm", issuance(warm, "payments:refund", "refund")},
 		{"mint/5 sign", signing},
 		{"mint/5 record", recording},
+		{"mint/all", minting},
+		{"introspection/1 authenticate the service", authenticatingService},
+		{"introspection/2 verify a warm token", verifyingIssued},
+		{"introspection/3 is it live, warm", living},
+		{"introspection/all", introspecting},
 	}
 }
 
@@ -158,15 +165,6 @@ func anotherAmount(tb testing.TB, w *world) func() error {
 	return func() error {
 		n++
 		_, err := w.warm.Decide(ctx, w.question("payments:refund", "refund", map[string]any{"amount": 1 + n%5000, "currency": "usd"}))
-		return err
-	}
-}
-
-func issuing(tb testing.TB, w *world) func() error {
-	q := w.question("payments:refund", "refund", nil)
-	q.Stage, q.Tokens = policy.StageIssue, nil
-	return func() error {
-		_, err := w.decider.Decide(tb.Context(), q)
 		return err
 	}
 }

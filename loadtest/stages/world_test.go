@@ -49,7 +49,9 @@ type world struct {
 	ledger  *ledger.Ledger
 	decider *policy.Decider // remembers nothing
 	warm    *policy.Decider // remembers
+	hub     *hub.Hub
 	gateway *gateway.Gateway
+	broker  *broker // nil before its first use
 	fleet   *fleet
 	signing jose.SigningKey // the broker's
 	agent   jose.SigningKey // the agent's
@@ -100,10 +102,10 @@ func newWorld(tb testing.TB) *world {
 	require.NoError(tb, err)
 	order := revision.New()
 	view := freshness.New(freshness.Config{Order: order})
-	h, err := server.NewHub(tb.Context(), w.ledger, hub.Config{})
+	w.hub, err = server.NewHub(tb.Context(), w.ledger, hub.Config{})
 	require.NoError(tb, err)
 	view.Standing()
-	_, err = h.Subscribe("gateway", view, hub.Standing)
+	_, err = w.hub.Subscribe("gateway", view, hub.Standing)
 	require.NoError(tb, err)
 	w.warm, err = policy.New(policy.Config{Checker: e.Checker(), Fresh: view, Order: order})
 	require.NoError(tb, err)
