@@ -17,6 +17,7 @@ import (
 	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
 	"github.com/agentid-dev/agentid/internal/wire"
+	"github.com/agentid-dev/agentid/internal/wire/api"
 )
 
 // Config configures New. Broker, Cluster and Keeper are required.
@@ -37,7 +38,9 @@ type Link struct {
 	http    *http.Client
 	view    *freshness.View
 	metrics *metrics
-	audit   *batcher
+	audit   *batcher[*entry] // of records that need not be on disk at once
+	durable *batcher[*entry]
+	effects *batcher[*effect]
 
 	settings    atomic.Pointer[settings]
 	incarnation atomic.Pointer[string]
@@ -76,9 +79,13 @@ func New(cfg Config) (*Link, error) {
 	}
 	l := &Link{cfg: cfg, http: newClient(cfg.Keeper), first: make(chan struct{})}
 	l.view = freshness.New(freshness.Config{Now: cfg.Now, BootTime: cfg.BootTime, Settings: l.reload})
-	l.audit = newBatcher(l)
-	l.metrics, err = newMetrics(cfg.Metrics, l)
-	return l, err
+	if l.metrics, err = newMetrics(cfg.Metrics, l); err != nil {
+		return nil, err
+	}
+	l.audit = newBatcher(relaxedUnderway, api.MaxBatch, l.post)
+	l.durable = newBatcher(durableUnderway, api.MaxBatch, l.post)
+	l.effects = newBatcher(effectsUnderway, api.MaxCalls, l.exchange)
+	return l, nil
 }
 
 // View is what this gateway knows of what was taken away.
@@ -138,8 +145,10 @@ func (l *Link) note(err error) {
 	}
 }
 
-// Close writes what is left of the audit, and drops idle connections.
+// Close ends what is on its way, and drops idle connections.
 func (l *Link) Close() {
 	l.audit.close()
+	l.durable.close()
+	l.effects.close()
 	l.http.CloseIdleConnections()
 }

@@ -6,13 +6,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
-	"github.com/agentid-dev/agentid/internal/observe"
-	"github.com/agentid-dev/agentid/internal/wire"
 	"github.com/agentid-dev/agentid/internal/wire/api"
 )
 
@@ -44,41 +41,6 @@ func (a *API) settings(w http.ResponseWriter, r *http.Request, p peer) error {
 	return nil
 }
 
-// reserve is POST /internal/v1/effects/reserve.
-func (a *API) reserve(w http.ResponseWriter, r *http.Request, p peer) error {
-	var in wire.Reserve
-	if err := read(w, r, &in); err != nil {
-		return err
-	}
-	if err := p.checkReserve(&in); err != nil {
-		return err
-	}
-	reservation, err := a.cfg.Effects.Reserve(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	if r.Context().Err() != nil {
-		// The gateway gave up before the answer was begun: it will not forward.
-		a.giveBack(r.Context(), p, in, reservation)
-		return agentid.Errorf(agentid.KindInvalid, "request_cancelled", "the gateway gave the call up")
-	}
-	answer(w, reservation)
-	return nil
-}
-
-// giveBack releases a reservation that nobody waits for any more.
-func (a *API) giveBack(ctx context.Context, p peer, in wire.Reserve, res wire.Reservation) {
-	finish := in.Record
-	finish.Phase, finish.Time, finish.Decision, finish.Reason = auditlog.Finish, a.cfg.Now(), auditlog.Deny, "request_cancelled"
-	outcome := wire.Released
-	if res.Retry {
-		outcome = wire.Unknown // what it repeats may have been done
-	}
-	if err := a.cfg.Effects.Settle(context.WithoutCancel(ctx), wire.Settlement{ID: res.ID, Outcome: outcome, Record: finish}); err != nil {
-		a.cfg.Logger.ErrorContext(ctx, "a reservation could not be given back", observe.KeyGateway, p.Name, observe.KeyRequestID, in.Record.Request, observe.KeyError, err.Error())
-	}
-}
-
 // await is POST /internal/v1/effects/await. It answers within api.AwaitFor.
 func (a *API) await(w http.ResponseWriter, r *http.Request, _ peer) error {
 	var in api.Await
@@ -99,26 +61,6 @@ func (a *API) await(w http.ResponseWriter, r *http.Request, _ peer) error {
 	default:
 		return err
 	}
-}
-
-// settle is POST /internal/v1/effects/settle. The ledger holds the record against the
-// reservation's own request, which only the gateway that reserved knows.
-func (a *API) settle(w http.ResponseWriter, r *http.Request, p peer) error {
-	var in wire.Settlement
-	if err := read(w, r, &in); err != nil {
-		return err
-	}
-	if in.ID == "" || in.Record.Request == "" {
-		return agentid.Invalidf("id", "want a reservation and its request")
-	}
-	if err := p.checkRecord(&in.Record, auditlog.Finish); err != nil {
-		return err
-	}
-	if err := a.cfg.Effects.Settle(r.Context(), in); err != nil {
-		return err
-	}
-	answer(w, struct{}{})
-	return nil
 }
 
 // audit is POST /internal/v1/audit.
@@ -142,21 +84,6 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request, p peer) error {
 		return err
 	}
 	answer(w, struct{}{})
-	return nil
-}
-
-// checkReserve holds an effect against what the gateway may serve.
-func (p peer) checkReserve(r *wire.Reserve) error {
-	if err := p.checkRecord(&r.Record, auditlog.Begin); err != nil {
-		return err
-	}
-	connector, err := agentid.ParseRefAs(agentid.TypeConnector, r.Record.Notes[noteConnector])
-	if err != nil || connector.Tenant() != r.Agent.Tenant() {
-		return agentid.Invalidf("record.notes.connector", "want the connector that the effect goes through")
-	}
-	if r.HoldKey != "" && !strings.HasPrefix(r.HoldKey, connector.ObjectID()+"/") {
-		return agentid.Invalidf("hold_key", "want a key of the effect's connector")
-	}
 	return nil
 }
 

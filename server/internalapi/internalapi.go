@@ -93,9 +93,8 @@ func (a *API) Handler() http.Handler {
 	r.Get(api.PathSettings, a.admitted(anyIncarnation, a.settings))
 	r.Post(api.PathRenew, a.admitted(sameIncarnation, a.renew))
 	r.Post(api.PathLeave, a.admitted(sameIncarnation, a.leave))
-	r.Post(api.PathReserve, a.admitted(sameIncarnation, a.reserve))
+	r.Post(api.PathEffects, a.admitted(sameIncarnation, a.effects))
 	r.Post(api.PathAwait, a.admitted(sameIncarnation, a.await))
-	r.Post(api.PathSettle, a.admitted(sameIncarnation, a.settle))
 	r.Post(api.PathAudit, a.admitted(sameIncarnation, a.audit))
 	return r
 }

@@ -174,7 +174,7 @@ func TestTheInternalAPIRefusesWhoIsNoGatewayOfTheCluster(t *testing.T) {
 		header       []string
 		reason, says string
 	}{
-		"another version":   {[]string{api.HeaderVersion, "2"}, "protocol_version", "run the same release on both sides"},
+		"another version":   {[]string{api.HeaderVersion, "1"}, "protocol_version", "run the same release on both sides"},
 		"no version":        {[]string{api.HeaderVersion, ""}, "protocol_version", "run the same release"},
 		"another cluster":   {[]string{api.HeaderCluster, "prod"}, "cluster_mismatch", `of cluster "prod", the broker of "test"`},
 		"an earlier life":   {[]string{api.HeaderIncarnation, strings.Repeat("0", 32)}, "incarnation_mismatch", "subscribes again"},
@@ -199,39 +199,19 @@ func record(phase auditlog.Phase, tenant, connector string) auditlog.Record {
 func TestAGatewayActsOnlyForWhatItServes(t *testing.T) {
 	c := newCluster(t, "")
 	mine := c.pair("gw-1", "connector:acme/stripe")
-	agent, err := agentid.AgentRef("acme", "a")
-	require.NoError(t, err)
-	token, err := agentid.TokenRef("acme", "t1")
-	require.NoError(t, err)
-	reserve := func(change func(*wire.Reserve)) wire.Reserve {
-		r := wire.Reserve{
-			Token: token, Agent: agent, HoldKey: "acme/stripe/charge/ch_1", HoldAmount: 5,
-			Record: record(auditlog.Begin, "acme", "connector:acme/stripe"), Deadline: time.Now().Add(time.Minute),
-		}
-		change(&r)
-		return r
-	}
 	for name, tc := range map[string]struct {
 		path   string
 		in     any
 		reason string
 	}{
-		"its own effect":            {api.PathReserve, reserve(func(*wire.Reserve) {}), ""},
-		"another connector's hold":  {api.PathReserve, reserve(func(r *wire.Reserve) { r.HoldKey = "acme/bank/charge/ch_1" }), "invalid_request"},
-		"an effect of another":      {api.PathReserve, reserve(func(r *wire.Reserve) { r.Record.Notes["connector"] = "connector:acme/bank" }), "connector_not_served"},
-		"an effect of no connector": {api.PathReserve, reserve(func(r *wire.Reserve) { r.Record.Notes = nil }), "invalid_request"},
-		"another tenant's effect":   {api.PathReserve, reserve(func(r *wire.Reserve) { r.Record.Tenant = "globex" }), "connector_not_served"},
 		"its own record":            {api.PathAudit, api.Batch{Records: []auditlog.Record{record(auditlog.Single, "acme", "connector:acme/stripe")}}, ""},
 		"a stranger's refusal":      {api.PathAudit, api.Batch{Records: []auditlog.Record{{Kind: auditlog.Authn, Phase: auditlog.Single}}}, ""},
 		"another tenant's record":   {api.PathAudit, api.Batch{Records: []auditlog.Record{{Kind: auditlog.Operation, Phase: auditlog.Single, Tenant: "globex"}}}, "connector_not_served"},
 		"an administrator's record": {api.PathAudit, api.Batch{Records: []auditlog.Record{{Kind: auditlog.Admin, Phase: auditlog.Single}}}, "invalid_request"},
 		"a begin without a request": {api.PathAudit, api.Batch{Records: []auditlog.Record{{Kind: auditlog.Operation, Phase: auditlog.Begin, Tenant: "acme"}}}, "audit_record_invalid"},
 		"no phase":                  {api.PathAudit, api.Batch{Records: []auditlog.Record{{Kind: auditlog.Operation, Tenant: "acme"}}}, "invalid_request"},
-		"a settlement's begin":      {api.PathSettle, wire.Settlement{ID: "r1-00", Outcome: wire.Done, Record: record(auditlog.Begin, "acme", "connector:acme/stripe")}, "invalid_request"},
 		"no records":                {api.PathAudit, api.Batch{}, "invalid_request"},
 		"too many records":          {api.PathAudit, api.Batch{Records: make([]auditlog.Record, api.MaxBatch+1)}, "invalid_request"},
-		"an unknown reservation":    {api.PathSettle, wire.Settlement{ID: "r1-00", Outcome: wire.Done, Record: record(auditlog.Finish, "acme", "connector:acme/stripe")}, "reservation_unknown"},
-		"no outcome":                {api.PathSettle, wire.Settlement{ID: "r1-00", Record: record(auditlog.Finish, "acme", "connector:acme/stripe")}, "invalid_request"},
 		"a subscription not its":    {api.PathRenew, api.Renew{Subscription: "x"}, "subscription_dropped"},
 		"an unknown path":           {"/internal/v1/admin", struct{}{}, "path_unknown"},
 	} {
@@ -239,6 +219,88 @@ func TestAGatewayActsOnlyForWhatItServes(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, tc.reason, reason, "%s: %s", name, message)
 	}
+}
+
+// TestEffectsThatTravelTogether: each is done or refused by itself; what is malformed refuses
+// all of them before any is done.
+func TestEffectsThatTravelTogether(t *testing.T) {
+	c := newCluster(t, "")
+	mine := c.pair("gw-1", "connector:acme/stripe")
+	agent, err := agentid.AgentRef("acme", "a")
+	require.NoError(t, err)
+	token, err := agentid.TokenRef("acme", "t1")
+	require.NoError(t, err)
+	reserve := func(request string, change func(*wire.Reserve)) api.Effect {
+		r := wire.Reserve{
+			Token: token, Agent: agent, HoldKey: "acme/stripe/charge/ch_1", HoldAmount: 5,
+			Record: record(auditlog.Begin, "acme", "connector:acme/stripe"), Deadline: time.Now().Add(time.Minute),
+		}
+		r.Record.Request = request
+		change(&r)
+		return api.Effect{Reserve: &r}
+	}
+	settle := func(id, request string, phase auditlog.Phase, outcome wire.Outcome) api.Effect {
+		r := record(phase, "acme", "connector:acme/stripe")
+		r.Request = request
+		return api.Effect{Settle: &wire.Settlement{ID: id, Outcome: outcome, Record: r}}
+	}
+	calls := func(all ...api.Effect) (results []api.EffectResult, reason string) {
+		reason, body, err := c.call(&mine, api.PathEffects, api.Effects{Calls: all})
+		require.NoError(t, err)
+		if reason != "" {
+			return nil, reason
+		}
+		var out api.Effected
+		require.NoError(t, api.Decode([]byte(body), api.MaxResponse, &out))
+		require.Len(t, out.Results, len(all))
+		return out.Results, ""
+	}
+	asIs := func(*wire.Reserve) {}
+	results, reason := calls(
+		reserve("req-1", asIs),
+		reserve("req-2", func(r *wire.Reserve) { r.HoldKey = "acme/bank/charge/ch_1" }),
+		reserve("req-3", func(r *wire.Reserve) { r.Record.Notes["connector"] = "connector:acme/bank" }),
+		reserve("req-4", func(r *wire.Reserve) { r.Record.Notes = nil }),
+		reserve("req-5", func(r *wire.Reserve) { r.Record.Tenant = "globex" }),
+		reserve("req-6", asIs),
+		settle("r1-00", "req-7", auditlog.Begin, wire.Done),
+		settle("r1-00", "req-7", auditlog.Finish, wire.Done),
+		settle("r1-00", "req-7", auditlog.Finish, 0),
+	)
+	require.Empty(t, reason)
+	for i, want := range []string{
+		"", "invalid_request", "connector_not_served", "invalid_request", "connector_not_served", "", "invalid_request", "reservation_unknown", "invalid_request",
+	} {
+		if want == "" {
+			require.Nil(t, results[i].Problem, "call %d", i)
+			require.NotEmpty(t, results[i].Reservation.ID)
+			continue
+		}
+		require.Nil(t, results[i].Reservation, "call %d", i)
+		require.Equal(t, want, results[i].Problem.Reason, "call %d", i)
+	}
+	first, sixth := results[0].Reservation, results[5].Reservation
+	require.Len(t, append(first.Ahead, sixth.Ahead...), 1, "one of the two stands before the other, and what was refused does not")
+
+	for name, bad := range map[string][]api.Effect{
+		"none": nil, "neither": {{}}, "too many": make([]api.Effect, api.MaxCalls+1),
+		"both":        {{Reserve: reserve("req-8", asIs).Reserve, Settle: settle(first.ID, "req-1", auditlog.Finish, wire.Done).Settle}},
+		"one neither": {settle(first.ID, "req-1", auditlog.Finish, wire.Done), {}},
+	} {
+		_, reason := calls(bad...)
+		require.Equal(t, "invalid_request", reason, name)
+	}
+	results, reason = calls(
+		settle(sixth.ID, "req-1", auditlog.Finish, wire.Done), // of another request
+		settle(first.ID, "req-1", auditlog.Finish, wire.Done),
+		settle(sixth.ID, "req-6", auditlog.Finish, wire.Released),
+	)
+	require.Empty(t, reason)
+	require.NotNil(t, results[0].Problem)
+	require.Nil(t, results[1].Problem, "nothing of a call that was refused whole was done")
+	require.Nil(t, results[2].Problem)
+	results, _ = calls(reserve("req-9", asIs))
+	require.Empty(t, results[0].Reservation.Ahead)
 }
 
 func TestARosterNarrowsWhoIsAdmitted(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 // Version of the protocol. A gateway of another version is refused: the two sides of a
 // revocation must mean the same by every event.
-const Version = "1"
+const Version = "2"
 
 // The headers of every call; over gRPC they are metadata of the same names.
 const (
@@ -31,14 +31,13 @@ const (
 
 // The paths.
 const (
-	PathEvents   = "/internal/v1/events"          // GET: NDJSON of Line, without an end
-	PathRenew    = "/internal/v1/renew"           // POST Renew → Renewed
-	PathLeave    = "/internal/v1/leave"           // POST Leave → nothing
-	PathSettings = "/internal/v1/settings"        // GET → Settings
-	PathReserve  = "/internal/v1/effects/reserve" // POST wire.Reserve → wire.Reservation
-	PathAwait    = "/internal/v1/effects/await"   // POST Await → Awaited
-	PathSettle   = "/internal/v1/effects/settle"  // POST wire.Settlement → nothing
-	PathAudit    = "/internal/v1/audit"           // POST Batch → nothing
+	PathEvents   = "/internal/v1/events"        // GET: NDJSON of Line, without an end
+	PathRenew    = "/internal/v1/renew"         // POST Renew → Renewed
+	PathLeave    = "/internal/v1/leave"         // POST Leave → nothing
+	PathSettings = "/internal/v1/settings"      // GET → Settings
+	PathEffects  = "/internal/v1/effects"       // POST Effects → Effected
+	PathAwait    = "/internal/v1/effects/await" // POST Await → Awaited
+	PathAudit    = "/internal/v1/audit"         // POST Batch → nothing
 )
 
 // Bounds of bodies and batches.
@@ -46,6 +45,7 @@ const (
 	MaxRequest  = 4 << 20  // bytes of a request's body
 	MaxResponse = 16 << 20 // bytes of a response's body, and of one line of the stream
 	MaxBatch    = 256      // audit records of one batch
+	MaxCalls    = 64       // calls in one Effects
 )
 
 // Timings that both sides count on.
@@ -113,6 +113,30 @@ type Connector struct {
 	Rates                wire.Rates    `json:"rates"`
 	Sealed               string        `json:"sealed_credential,omitempty"` // JWE, see Seal
 	Version              int64         `json:"version"`
+}
+
+// Effects are the calls of a moment. They have nothing to do with each other: each is done
+// or refused by itself, in any order. One that is malformed refuses all, before any is done.
+type Effects struct {
+	Calls []Effect `json:"calls"` // 1 to MaxCalls
+}
+
+// Effect is one call; exactly one field is set.
+type Effect struct {
+	Reserve *wire.Reserve    `json:"reserve,omitempty"`
+	Settle  *wire.Settlement `json:"settle,omitempty"`
+}
+
+// Effected answers Effects, call by call.
+type Effected struct {
+	Results []EffectResult `json:"results"`
+}
+
+// EffectResult is what became of one call: a Problem, the Reservation, or for a settlement
+// neither.
+type EffectResult struct {
+	Problem     *Problem          `json:"problem,omitempty"`
+	Reservation *wire.Reservation `json:"reservation,omitempty"`
 }
 
 // Await asks which holds ahead of a reservation stand.
