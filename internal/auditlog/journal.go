@@ -78,12 +78,10 @@ func openJournal(ctx context.Context, path string, l *Log) (*journal, error) {
 	return j, nil
 }
 
-// append hands a record to the operating system. An error means that it is not in the
-// log: the disk is full or failed, or an earlier record could not be brought in.
-func (j *journal) append(ctx context.Context, e Entry) error {
-	sum := e.framed[:frameHead]
-	binary.BigEndian.PutUint32(sum, uint32(len(e.Encoded())))
-	binary.BigEndian.PutUint32(sum[4:], crc32.ChecksumIEEE(e.Encoded()))
+// append hands records to the operating system, together. An error means that none is in
+// the log: the disk is full or failed, or an earlier record could not be brought in.
+func (j *journal) append(ctx context.Context, entries ...Entry) error {
+	framed := frames(entries)
 	j.mu.Lock()
 	if j.failed != nil || len(j.pending) >= maxPending {
 		j.mu.Unlock()
@@ -99,22 +97,42 @@ func (j *journal) append(ctx context.Context, e Entry) error {
 	case j.failed != nil: // again, meanwhile
 		return j.failed
 	}
-	if _, err := j.files[j.current].Write(e.framed); err != nil {
+	if _, err := j.files[j.current].Write(framed); err != nil {
 		j.failed = unavailable(err) // half of it may be there: the next flush empties both files
 		return j.failed
 	}
-	j.pending = append(j.pending, e)
+	before := len(j.pending)
+	j.pending = append(j.pending, entries...)
 	if !j.unsynced {
 		j.unsynced = true
 		tell(j.dirty)
 	}
-	switch len(j.pending) {
-	case 1:
+	if before == 0 {
 		tell(j.kept)
-	case absorbAt:
+	}
+	if before < absorbAt && len(j.pending) >= absorbAt {
 		tell(j.full)
 	}
 	return nil
+}
+
+// frames is what the file gets: each record after its length and its checksum.
+func frames(entries []Entry) []byte {
+	size := 0
+	for _, e := range entries {
+		sum := e.framed[:frameHead]
+		binary.BigEndian.PutUint32(sum, uint32(len(e.Encoded())))
+		binary.BigEndian.PutUint32(sum[4:], crc32.ChecksumIEEE(e.Encoded()))
+		size += len(e.framed)
+	}
+	if len(entries) == 1 {
+		return entries[0].framed
+	}
+	all := make([]byte, 0, size)
+	for _, e := range entries {
+		all = append(all, e.framed...)
+	}
+	return all
 }
 
 func tell(c chan struct{}) {

@@ -79,6 +79,31 @@ func TestARelaxedRecordIsAtTheOperatingSystemWhenAppendReturns(t *testing.T) {
 	require.Empty(t, j.files(t), "what is in the database is in no file")
 }
 
+// TestRecordsThatComeTogether are all handed over at once, and none where one is refused.
+func TestRecordsThatComeTogether(t *testing.T) {
+	j := openJournalled(t, t.TempDir())
+	var batch []auditlog.Record
+	var want []string
+	for i := range 100 {
+		batch, want = append(batch, single(fmt.Sprintf("r%d", i))), append(want, fmt.Sprintf("r%d", i))
+	}
+	bad := append(append([]auditlog.Record{}, batch...), auditlog.Record{Kind: "other", Phase: auditlog.Single})
+	require.Error(t, j.Append(t.Context(), false, bad...))
+	require.Empty(t, j.files(t))
+	require.NoError(t, j.Append(t.Context(), false, batch...))
+	if files := j.files(t); len(files) > 0 { // else the flush was faster than this test
+		require.Contains(t, string(files), `"r0"`)
+		require.Contains(t, string(files), `"r99"`)
+	}
+	left := j.files(t)
+	require.Equal(t, want, j.requests(t))
+
+	dir := t.TempDir() // a crash in the middle of the write: what is whole is there
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "log.db-audit-0"), left[:len(left)*2/3], 0o600))
+	some := openJournalled(t, dir).requests(t)
+	require.Equal(t, want[:len(some)], some)
+}
+
 // TestWhatACrashLeavesIsInTheLogOnce: the files as they are before the flush, after the
 // commit but not emptied, and with half a record at the end.
 func TestWhatACrashLeavesIsInTheLogOnce(t *testing.T) {

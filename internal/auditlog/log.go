@@ -154,6 +154,9 @@ func (l *Log) Append(ctx context.Context, durable bool, records ...Record) error
 	}
 	write := l.db.Write
 	if !durable {
+		if l.journal != nil && !slices.ContainsFunc(entries, func(e Entry) bool { return e.record.Phase != Single }) {
+			return l.journal.append(ctx, entries...) // what a gateway apart hands over
+		}
 		write = l.db.WriteRelaxed
 	}
 	return write(ctx, func(tx *sqlitedb.Tx) error {
