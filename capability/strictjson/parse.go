@@ -9,7 +9,7 @@ import (
 )
 
 // foldScan is the number of members up to which names are compared pair by pair.
-const foldScan = 16
+const foldScan = 32
 
 type parser struct {
 	data   []byte

@@ -54,6 +54,9 @@ func Decode(data []byte, limit int, v any) error {
 	if tree.Kind() != strictjson.Object {
 		return agentid.Invalidf("", "want an object, have %s", tree.Kind())
 	}
+	if r, ok := v.(reads); ok {
+		return r.read(tree)
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
