@@ -50,7 +50,7 @@ func Presented(r *http.Request) (Credential, error) {
 		return Credential{}, agentid.Errorf(agentid.KindUnauthenticated, httperr.ReasonCredentialMissing, "no credential is given")
 	}
 	name, token, ok := strings.Cut(values[0], " ")
-	if !ok || token == "" || strings.ContainsAny(token, " \t,") {
+	if !ok || token == "" || strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0 {
 		return Credential{}, scheme()
 	}
 	c := Credential{Token: agentid.NewSecret(token)}

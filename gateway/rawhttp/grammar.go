@@ -31,32 +31,41 @@ func headEnd(in []byte) (end int, reason string) {
 	}
 }
 
+var (
+	endOfHead, endOfLine, colon           = []byte("\r\n\r\n"), []byte("\r\n"), []byte(":")
+	host, contentLength, transferEncoding = []byte("host"), []byte("content-length"), []byte("transfer-encoding")
+)
+
 // check holds a complete head against RFC 9112, and against what readers differ on.
-func check(head string) (framing, string) {
-	first, rest, more := strings.Cut(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n")
+func check(head []byte) (framing, string) {
+	top, rest, more := bytes.Cut(bytes.TrimSuffix(head, endOfHead), endOfLine)
+	first := string(top)
 	if reason := requestLine(first); reason != "" {
 		return framing{}, reason
 	}
 	var hosts, lengths, codings []string
 	for more {
-		var line string
-		line, rest, more = strings.Cut(rest, "\r\n")
-		if line == "" || line[0] == ' ' || line[0] == '\t' {
+		var line []byte
+		line, rest, more = bytes.Cut(rest, endOfLine)
+		if len(line) == 0 || line[0] == ' ' || line[0] == '\t' {
 			return framing{}, ReasonObsFold
 		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) || strings.ContainsFunc(value, notText) {
+		name, value, ok := bytes.Cut(line, colon)
+		if !ok || !isToken(name) || !isText(value) {
 			return framing{}, ReasonMalformed
 		}
-		value = strings.Trim(value, " \t")
+		var into *[]string
 		switch {
-		case strings.EqualFold(name, "host"):
-			hosts = append(hosts, value)
-		case strings.EqualFold(name, "content-length"):
-			lengths = append(lengths, value)
-		case strings.EqualFold(name, "transfer-encoding"):
-			codings = append(codings, value)
+		case bytes.EqualFold(name, host):
+			into = &hosts
+		case bytes.EqualFold(name, contentLength):
+			into = &lengths
+		case bytes.EqualFold(name, transferEncoding):
+			into = &codings
+		default:
+			continue
 		}
+		*into = append(*into, string(bytes.Trim(value, " \t")))
 	}
 	if len(hosts) != 1 || !isHost(hosts[0]) {
 		return framing{}, ReasonHost
@@ -94,7 +103,7 @@ func frame(lengths, codings []string) (framing, string) {
 
 func requestLine(line string) string {
 	parts := strings.Split(line, " ")
-	if len(parts) != 3 || !isToken(parts[0]) || parts[1] == "" {
+	if len(parts) != 3 || !isToken([]byte(parts[0])) || parts[1] == "" {
 		return ReasonMalformed
 	}
 	for i := range len(parts[1]) {
@@ -127,20 +136,32 @@ func targets(target, host string) bool {
 }
 
 // isToken is RFC 9110 section 5.6.2.
-func isToken(s string) bool {
-	if s == "" {
-		return false
+func isToken(s []byte) bool {
+	for _, c := range s {
+		if !tokenByte[c] {
+			return false
+		}
 	}
-	for i := range len(s) {
-		c := s[i]
-		if !isAlnum(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+	return len(s) > 0
+}
+
+var tokenByte = func() (all [256]bool) {
+	for c := range all {
+		all[c] = isAlnum(byte(c)) || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+	}
+	return all
+}()
+
+// isText reports a value without control characters but tabs. A token of a deep lineage has
+// thousands of bytes: they are looked at as bytes, not decoded.
+func isText(s []byte) bool {
+	for _, c := range s {
+		if c < 0x20 && c != '\t' || c == 0x7f {
 			return false
 		}
 	}
 	return true
 }
-
-func notText(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }
 
 func isHost(s string) bool {
 	if s == "" || len(s) > 255 {

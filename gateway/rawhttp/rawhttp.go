@@ -191,7 +191,7 @@ func (c *conn) head() error {
 	}
 	if reason == "" {
 		var f framing
-		if f, reason = check(string(c.in[:end])); reason == "" {
+		if f, reason = check(c.in[:end]); reason == "" {
 			c.out, c.in = c.in[:end:end], c.in[end:]
 			c.begin(f)
 			return nil
