@@ -60,7 +60,7 @@ func newScene(t *testing.T, grace time.Duration) *scene {
 	s.question = s.world.Question()
 	s.view.Standing()
 	require.NoError(t, s.view.Reset(wire.State{Incarnation: "i1", Floor: s.world.Zookie}))
-	samples, err := sampler.New(sampler.Config{PerSecond: 1000, Grace: grace, Logger: slog.New(slog.NewTextHandler(s, nil)), Metrics: s.reg})
+	samples, err := sampler.New(sampler.Config{PerSecond: 1000, Rest: -1, Grace: grace, Logger: slog.New(slog.NewTextHandler(s, nil)), Metrics: s.reg})
 	require.NoError(t, err)
 	s.decider, err = policy.New(policy.Config{Checker: e.Checker(), Fresh: s.view, Sample: samples.Offer})
 	require.NoError(t, err)

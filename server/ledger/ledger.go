@@ -23,6 +23,7 @@ import (
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/internal/auditlog"
+	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/recall"
 	"github.com/agentid-dev/agentid/internal/seal"
 	"github.com/agentid-dev/agentid/internal/sqlitedb"
@@ -36,7 +37,10 @@ type Config struct {
 	Path    string
 	SealKey *seal.Key
 	Now     func() time.Time // default: time.Now
-	Logger  *slog.Logger     // default: discards
+	// BootTime is a clock that nobody sets, by which a step of Now is told from time that
+	// has passed. Default: boottime.Now where Now is left out too, else steps are not told.
+	BootTime func() time.Duration
+	Logger   *slog.Logger // default: discards
 	// SweepEvery is the sweeper's interval; default 1 s, negative: only Sweep sweeps.
 	SweepEvery time.Duration
 	// Newer says whether zookie a is of a later revision than b. Default: compares the
@@ -52,6 +56,8 @@ type Ledger struct {
 	hmacKey []byte
 	holds   *holds
 	reads   *statements
+
+	clock stepped
 
 	generations generations
 	secrets     *recall.Values[secretKey, knownSecret]
@@ -72,6 +78,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+		if cfg.BootTime == nil {
+			cfg.BootTime = boottime.Now
+		}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -87,7 +96,8 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	l := &Ledger{
-		cfg: cfg, db: db, log: auditlog.New(db, cfg.Now),
+		clock: stepped{now: cfg.Now, boot: cfg.BootTime},
+		cfg:   cfg, db: db, log: auditlog.New(db, cfg.Now),
 		holds: newHolds(), reads: newStatements(db.Readers()), changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := l.start(ctx); err != nil {

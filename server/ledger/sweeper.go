@@ -58,6 +58,9 @@ func (l *Ledger) sweepLoop(ctx context.Context) {
 // audit entry that is still open gets its finish, "outcome_unknown". It returns how
 // many there were.
 func (l *Ledger) Sweep(ctx context.Context) (int, error) {
+	if err := l.keepDeadlines(ctx); err != nil {
+		return 0, err
+	}
 	total := 0
 	for {
 		due, err := l.due(ctx)

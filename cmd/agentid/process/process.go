@@ -24,6 +24,7 @@ import (
 	"github.com/agentid-dev/agentid/connectors"
 	"github.com/agentid-dev/agentid/gateway"
 	"github.com/agentid-dev/agentid/gateway/freshness"
+	"github.com/agentid-dev/agentid/internal/boottime"
 	"github.com/agentid-dev/agentid/internal/config"
 	"github.com/agentid-dev/agentid/internal/engine"
 	"github.com/agentid-dev/agentid/internal/fleetcert"
@@ -190,7 +191,7 @@ func (p *Process) openLedger(ctx context.Context) error {
 		return err
 	}
 	p.ledger, err = ledger.Open(ctx, ledger.Config{
-		Path: filepath.Join(p.cfg.DataDir, ledgerFile), SealKey: key, Now: p.opts.Now, Logger: p.component("ledger"),
+		Path: filepath.Join(p.cfg.DataDir, ledgerFile), SealKey: key, Now: p.opts.Now, BootTime: boottime.Now, Logger: p.component("ledger"),
 	})
 	return err //nolint:wrapcheck // begins with "ledger"
 }
