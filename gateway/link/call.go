@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +73,7 @@ func (l *Link) call(ctx context.Context, within time.Duration, path string, in, 
 func (l *Link) request(ctx context.Context, path string, in any) (*http.Request, error) {
 	method, body := http.MethodGet, io.Reader(http.NoBody)
 	if in != nil {
-		data, err := json.Marshal(in)
+		data, err := api.Encode(in)
 		if err != nil {
 			return nil, fmt.Errorf("link: encode: %w", err)
 		}

@@ -48,6 +48,15 @@ func encode(to []byte, r Record) ([]byte, error) {
 	return e.b, e.err
 }
 
+// AppendJSON appends a record as encoding/json reads it, for bodies that come with every
+// operation. It cleans nothing but what Name gave: the log does, when it takes the record.
+func (r Record) AppendJSON(to []byte) ([]byte, error) {
+	if !r.named.stand(&r) {
+		r.named = nil
+	}
+	return encode(to, r)
+}
+
 type encoder struct {
 	b   []byte
 	err error

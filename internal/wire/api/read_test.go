@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,15 @@ func anInstant(t *rapid.T) time.Time {
 }
 
 func aRecord(t *rapid.T) auditlog.Record {
+	if rapid.Bool().Draw(t, "named") {
+		var r auditlog.Record
+		r.Decision, r.Time = auditlog.Allow, anInstant(t)
+		r.Name(auditlog.NewNamed("acme", "principal:acme/p", "agent:acme/a", "agent_type:acme/t", []string{"agent:acme/a"}))
+		if rapid.Bool().Draw(t, "renamed") {
+			r.Agent = "agent:acme/b"
+		}
+		return r
+	}
 	r := auditlog.Record{
 		ID: word(t), Time: anInstant(t), Kind: auditlog.Kind(word(t)), Phase: auditlog.Phase(word(t)), Request: word(t), Tenant: word(t),
 		Principal: word(t), Agent: word(t), AgentType: word(t), Operation: word(t), Resource: word(t), InputsDigest: word(t), Token: word(t),
@@ -83,6 +93,11 @@ func both(t *rapid.T, in, got, want any) {
 	dec.DisallowUnknownFields()
 	require.NoError(t, dec.Decode(want))
 	require.NoError(t, api.Decode(data, api.MaxRequest, got))
+	ours, err := api.Encode(in)
+	require.NoError(t, err)
+	again := reflect.New(reflect.TypeOf(got).Elem()).Interface()
+	require.NoError(t, api.Decode(ours, api.MaxRequest, again))
+	require.Equal(t, want, again, "%s", ours)
 }
 
 // TestBodiesOfOperationsAreReadStrictly: whatever is not exactly what is meant refuses the
