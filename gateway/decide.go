@@ -150,7 +150,7 @@ type decided struct {
 	effective
 	question policy.Question
 	allowed  policy.Allowed
-	grants   []capability.Capability // those that permit it, in the token's order
+	grants   []int // those of the token's capabilities that permit it, in its order
 }
 
 // decide is phase 6: a capability of the token permits operation, resource and inputs,
@@ -169,7 +169,7 @@ func (g *Gateway) decide(x *exchange, e effective) (decided, error) {
 		return decided{}, err
 	}
 	x.record.Decision = auditlog.Allow
-	x.note(grants[0])
+	x.note(e.claims.Capabilities[grants[0]])
 	return d, nil
 }
 
@@ -190,14 +190,14 @@ func (g *Gateway) ask(ctx context.Context, x *exchange, q policy.Question) (poli
 	return allowed, nil
 }
 
-// permitting are the token's capabilities that name the operation on the resource or
+// permitting are the places of the token's capabilities that name the operation on the resource or
 // on an ancestor of it and whose constraints hold; if none does, the error is that of
 // the first whose resource fits.
-func permitting(e effective) ([]capability.Capability, error) {
+func permitting(e effective) ([]int, error) {
 	o := e.call.Operation
-	var grants []capability.Capability
+	var grants []int
 	var refusal error
-	for _, c := range e.claims.Capabilities {
+	for i, c := range e.claims.Capabilities {
 		if !slices.ContainsFunc(e.resources, func(r agentid.Ref) bool { return c.Permits(o.Name, r) }) {
 			continue
 		}
@@ -206,7 +206,7 @@ func permitting(e effective) ([]capability.Capability, error) {
 			err = c.Constraints.Check(e.inputs)
 		}
 		if err == nil {
-			grants = append(grants, c)
+			grants = append(grants, i)
 		} else if refusal == nil {
 			refusal = err
 		}

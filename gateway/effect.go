@@ -66,10 +66,11 @@ func (g *Gateway) reserve(x *exchange, d decided) (reserved, error) {
 // take reserves on the first capability that has a use left.
 func (g *Gateway) take(ctx context.Context, x *exchange, d decided, request wire.Reserve) (wire.Reservation, capability.Capability, error) {
 	var refusal error
-	for _, grant := range d.grants {
+	for _, i := range d.grants {
+		grant := d.claims.Capabilities[i]
 		x.note(grant)
 		var err error
-		if request.Uses, err = d.counts(grant); err != nil {
+		if request.Uses, err = d.counts(i); err != nil {
 			refusal = cmp.Or(refusal, err)
 			continue
 		}
@@ -88,23 +89,6 @@ func (g *Gateway) take(ctx context.Context, x *exchange, d decided, request wire
 		}
 	}
 	return wire.Reservation{}, capability.Capability{}, refusal
-}
-
-// counts are what one use of a capability is taken from: its own count and those of the
-// capabilities that it was made from.
-func (c caller) counts(grant capability.Capability) ([]wire.Use, error) {
-	var uses []wire.Use
-	for _, count := range c.claims.Counts(grant) {
-		token, err := agentid.TokenRef(c.claims.Context.Tenant, count.Token)
-		if err != nil {
-			return nil, err
-		}
-		if count.Max <= 0 {
-			return nil, forbidden("uses_exhausted", "the token has no use left")
-		}
-		uses = append(uses, wire.Use{Token: token, Capability: count.Capability, Max: count.Max})
-	}
-	return uses, nil
 }
 
 // reused makes a key that was used for another request what Stripe takes it for: a
