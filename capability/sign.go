@@ -1,8 +1,11 @@
 package capability
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -48,7 +51,13 @@ func (c Claims) MarshalJSON() ([]byte, error) {
 }
 
 // Signer signs tokens with one key. It is safe for concurrent use.
-type Signer struct{ signer jose.Signer }
+type Signer struct {
+	signer jose.Signer
+	// The header, as go-jose writes it, and the key, where that is an Ed25519 key in memory:
+	// its tokens differ in their payload alone. Else empty.
+	header string
+	key    ed25519.PrivateKey
+}
 
 // NewSigner prepares a key: EdDSA or ES256, a private jose.JSONWebKey or an
 // OpaqueSigner with a kid, which verifiers look for. Anything else is refused with
@@ -64,7 +73,32 @@ func NewSigner(key jose.SigningKey) (*Signer, error) {
 	if err != nil {
 		return nil, agentid.Invalidf("key", "is not a signing key").WithCause(err)
 	}
-	return &Signer{signer}, nil
+	s := &Signer{signer: signer}
+	if private, ok := ed25519Of(key); ok {
+		signed, err := signer.Sign([]byte("{}"))
+		if err != nil {
+			return nil, agentid.Invalidf("key", "is not a signing key").WithCause(err)
+		}
+		sample, err := signed.CompactSerialize()
+		if err != nil {
+			return nil, agentid.Invalidf("key", "is not a signing key").WithCause(err)
+		}
+		s.header, _, _ = strings.Cut(sample, ".")
+		s.key = private
+	}
+	return s, nil
+}
+
+func ed25519Of(key jose.SigningKey) (ed25519.PrivateKey, bool) {
+	held := key.Key
+	switch k := held.(type) {
+	case jose.JSONWebKey:
+		held = k.Key
+	case *jose.JSONWebKey:
+		held = k.Key
+	}
+	private, ok := held.(ed25519.PrivateKey)
+	return private, ok && key.Algorithm == jose.EdDSA && len(private) == ed25519.PrivateKeySize
 }
 
 func keyID(key any) string {
@@ -90,15 +124,28 @@ func (s *Signer) Sign(claims Claims) (string, error) {
 	if err := claims.Validate(); err != nil {
 		return "", err
 	}
-	payload, err := json.Marshal(claims)
+	payload, err := claims.MarshalJSON()
 	if err != nil {
 		return "", agentid.Invalidf("claims", "cannot be written").WithCause(err)
+	}
+	if s.key != nil {
+		return s.compact(payload), nil
 	}
 	signed, err := s.signer.Sign(payload)
 	if err != nil {
 		return "", agentid.Unavailable("signing_unavailable", err)
 	}
 	return signed.CompactSerialize()
+}
+
+// compact is a JWS in compact form (RFC 7515 section 7.1).
+func (s *Signer) compact(payload []byte) string {
+	encoding := base64.RawURLEncoding
+	out := make([]byte, 0, len(s.header)+encoding.EncodedLen(len(payload))+encoding.EncodedLen(ed25519.SignatureSize)+2)
+	out = append(append(out, s.header...), '.')
+	out = encoding.AppendEncode(out, payload)
+	signature := ed25519.Sign(s.key, out)
+	return string(encoding.AppendEncode(append(out, '.'), signature))
 }
 
 // Sign is NewSigner and Signer.Sign in one.

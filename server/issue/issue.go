@@ -13,7 +13,9 @@ package issue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -89,6 +91,7 @@ type Request struct {
 type Grant struct {
 	Token     string
 	Claims    capability.Claims
+	Details   json.RawMessage // Claims.Capabilities as JSON
 	Bearer    bool
 	ExpiresIn time.Duration
 }
@@ -131,6 +134,7 @@ type Config struct {
 type Mint struct {
 	cfg       Config
 	templates *recall.Values[templateKey, capability.Template]
+	prepared  atomic.Pointer[prepared]
 }
 
 // New checks cfg.

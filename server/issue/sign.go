@@ -2,11 +2,14 @@ package issue
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/capability"
@@ -93,11 +96,11 @@ func (m *Mint) sign(ctx context.Context, req Request, t target, g granted, d dec
 			return Grant{}, err
 		}
 	}
-	key, err := m.cfg.Signer.Active()
+	signer, err := m.signer()
 	if err != nil {
 		return Grant{}, err
 	}
-	token, err := capability.Sign(claims, key)
+	token, err := signer.Sign(claims)
 	if err != nil {
 		return Grant{}, signingError(err)
 	}
@@ -106,7 +109,11 @@ func (m *Mint) sign(ctx context.Context, req Request, t target, g granted, d dec
 			len(token), capability.MaxTokenBytes).WithField("authorization_details")
 	}
 	failpoint.Hit("mint.signed")
-	recorded, err := entry(req, t, claims, d)
+	details, err := json.Marshal(claims.Capabilities)
+	if err != nil {
+		return Grant{}, fmt.Errorf("issue: %w", err)
+	}
+	recorded, err := entry(req, t, claims, details, d)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -114,7 +121,42 @@ func (m *Mint) sign(ctx context.Context, req Request, t target, g granted, d dec
 		return Grant{}, err
 	}
 	failpoint.Hit("mint.recorded")
-	return Grant{Token: token, Claims: claims, Bearer: req.Thumbprint == "", ExpiresIn: claims.Expiry.Sub(claims.IssuedAt)}, nil
+	return Grant{Token: token, Claims: claims, Details: details, Bearer: req.Thumbprint == "", ExpiresIn: claims.Expiry.Sub(claims.IssuedAt)}, nil
+}
+
+// prepared is a signer of the active key.
+type prepared struct {
+	key    jose.SigningKey
+	signer *capability.Signer
+}
+
+// signer is of the key that is active now. It is kept for as long as that key is.
+func (m *Mint) signer() (*capability.Signer, error) {
+	key, err := m.cfg.Signer.Active()
+	if err != nil {
+		return nil, err
+	}
+	if p := m.prepared.Load(); p != nil && sameKey(p.key, key) {
+		return p.signer, nil
+	}
+	signer, err := capability.NewSigner(key)
+	if err != nil {
+		return nil, signingError(err)
+	}
+	m.prepared.Store(&prepared{key, signer})
+	return signer, nil
+}
+
+// sameKey compares the private halves, whatever the keys are called. Keys of another kind
+// are never the same.
+func sameKey(a, b jose.SigningKey) bool {
+	x, ok := a.Key.(jose.JSONWebKey)
+	y, ok2 := b.Key.(jose.JSONWebKey)
+	if !ok || !ok2 || a.Algorithm != b.Algorithm || x.KeyID != y.KeyID {
+		return false
+	}
+	private, ok := x.Key.(interface{ Equal(crypto.PrivateKey) bool })
+	return ok && private.Equal(y.Key)
 }
 
 // signingError keeps an outage and makes anything else ours: the claims are not the
@@ -194,12 +236,8 @@ func (m *Mint) expiry(req Request, t target, now time.Time) (time.Time, error) {
 }
 
 // entry is what the ledger keeps of the token.
-func entry(req Request, t target, claims capability.Claims, d decided) (ledger.Issue, error) {
+func entry(req Request, t target, claims capability.Claims, details json.RawMessage, d decided) (ledger.Issue, error) {
 	ref, err := agentid.TokenRef(claims.Context.Tenant, claims.ID)
-	if err != nil {
-		return ledger.Issue{}, fmt.Errorf("issue: %w", err)
-	}
-	details, err := json.Marshal(claims.Capabilities)
 	if err != nil {
 		return ledger.Issue{}, fmt.Errorf("issue: %w", err)
 	}

@@ -12,6 +12,7 @@ package tokens
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -99,12 +100,12 @@ func New(cfg Config) (*Endpoint, error) {
 
 // response is RFC 6749 section 5.1 with RFC 9396 section 7 and RFC 8693 section 2.2.1.
 type response struct {
-	AccessToken string                  `json:"access_token"`
-	IssuedType  string                  `json:"issued_token_type,omitempty"` // in an exchange
-	TokenType   string                  `json:"token_type"`
-	ExpiresIn   int64                   `json:"expires_in"`
-	Scope       string                  `json:"scope"`
-	Details     []capability.Capability `json:"authorization_details"`
+	AccessToken string          `json:"access_token"`
+	IssuedType  string          `json:"issued_token_type,omitempty"` // in an exchange
+	TokenType   string          `json:"token_type"`
+	ExpiresIn   int64           `json:"expires_in"`
+	Scope       string          `json:"scope"`
+	Details     json.RawMessage `json:"authorization_details"`
 }
 
 // pending is one request on its way through the steps.
@@ -142,7 +143,7 @@ func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request, tenant string) 
 	}
 	answer := response{
 		AccessToken: grant.Token, TokenType: "DPoP", ExpiresIn: int64(grant.ExpiresIn / time.Second),
-		Scope: grant.Claims.Scope, Details: grant.Claims.Capabilities,
+		Scope: grant.Claims.Scope, Details: grant.Details,
 	}
 	if grant.Bearer {
 		answer.TokenType = "Bearer"
