@@ -328,6 +328,43 @@ func TestEachWriteOfASecretIsSeen(t *testing.T) {
 	require.Equal(t, http.StatusOK, status(id, w.secret))
 }
 
+// TestEachWriteOfARuleIsSeen: of rules and issuers, changed, deleted and made again.
+func TestEachWriteOfARuleIsSeen(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	p := newPlatform(w)
+	job := worker(t)
+	ask := func() int {
+		resp, _ := w.grant(job, p.token(nil))
+		return resp.StatusCode
+	}
+	for range 3 {
+		require.Equal(t, http.StatusOK, ask())
+	}
+	first := p.rule
+	other := first
+	other.Claims, other.Meta = json.RawMessage(`{"repository_id":"75","sub":{"like":"repo:acme/*"}}`), ledger.Meta{}
+	p.put(other)
+	require.Equal(t, http.StatusBadRequest, ask(), "another repository's")
+	first.Meta = ledger.Meta{}
+	p.put(first)
+	require.Equal(t, http.StatusOK, ask())
+	second := first
+	second.Ref = must(agentid.ResourceRef(ledger.TypeEnrolmentRule, "acme", "twin"))
+	p.put(second)
+	require.Equal(t, http.StatusBadRequest, ask(), "two rules admit it")
+	for _, name := range []string{"twin", "ci"} {
+		require.NoError(t, w.ledger.DeleteEnrolmentRule(ctx, "acme", name))
+	}
+	require.Equal(t, http.StatusBadRequest, ask(), "no rule")
+	require.NoError(t, w.ledger.DeleteWorkloadIssuer(ctx, "acme", "ci"))
+	require.Equal(t, http.StatusBadRequest, ask(), "no issuer")
+	_, _, err := w.ledger.PutWorkloadIssuer(ctx, ledger.WorkloadIssuer{Ref: first.Issuer, Kind: "github", Issuer: p.URL(), AllowPrivate: true})
+	require.NoError(t, err)
+	p.put(first)
+	require.Equal(t, http.StatusOK, ask())
+}
+
 // TestARememberedTokenIsStillHeldAgainstTime: what is remembered of its text says
 // nothing of whether it is good.
 func TestARememberedTokenIsStillHeldAgainstTime(t *testing.T) {

@@ -85,7 +85,7 @@ func (s *Service) Enrol(ctx context.Context, a Admission, key jose.JSONWebKey, p
 	if err != nil {
 		return agentid.Ref{}, err
 	}
-	have, err := s.cfg.Ledger.Agent(ctx, ref)
+	have, err := s.known.agent(ctx, ref)
 	switch {
 	case err == nil && have.State == ledger.AgentActive:
 		return ref, s.same(have, a, principal)

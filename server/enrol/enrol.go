@@ -11,6 +11,7 @@ import (
 	"github.com/agentid-dev/agentid"
 	"github.com/agentid-dev/agentid/federation"
 	"github.com/agentid-dev/agentid/federation/sources"
+	"github.com/agentid-dev/agentid/internal/recall"
 	"github.com/agentid-dev/agentid/server/agents"
 	"github.com/agentid-dev/agentid/server/discovery"
 	"github.com/agentid-dev/agentid/server/ledger"
@@ -23,6 +24,10 @@ type Ledger interface {
 	RulesOf(ctx context.Context, issuer agentid.Ref) ([]ledger.EnrolmentRule, error)
 	Agent(ctx context.Context, ref agentid.Ref) (ledger.Agent, error)
 	AgentByThumbprint(ctx context.Context, thumbprint string) (ledger.Agent, error)
+	// EnrolmentChanges counts what may have changed what the first two give, ClientChanges
+	// what may have changed an agent.
+	EnrolmentChanges() recall.Generation
+	ClientChanges() recall.Generation
 }
 
 // Spawner is agents.Service.
@@ -44,6 +49,7 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	registry *registry
+	known    *remembered
 }
 
 // New checks cfg.
@@ -57,7 +63,11 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg, registry: &registry{
+	known, err := newRemembered(cfg.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, known: known, registry: &registry{
 		environment: sources.Environment{Now: cfg.Now, Logger: cfg.Logger, RootCAs: cfg.RootCAs}, kept: map[agentid.Ref]kept{},
 	}}, nil
 }
@@ -116,11 +126,11 @@ func (s *Service) admit(ctx context.Context, r Request, t *federation.Trace) (Ad
 	if err != nil {
 		return Admission{}, t.Fail(federation.StepIssuer, err)
 	}
-	rules, err := s.cfg.Ledger.RulesOf(ctx, a.Issuer.Ref)
+	rules, err := s.known.rulesOf(ctx, a.Issuer.Ref)
 	if err != nil {
 		return Admission{}, t.Fail(federation.StepRule, err)
 	}
-	named := func(rule ledger.EnrolmentRule) []string { return s.audiences(r, rule) }
+	named := func(of rule) []string { return s.audiences(r, of.stored) }
 	p := federation.Presented{Token: r.Token, Now: s.cfg.Now()}
 	if r.Use == Connection {
 		p.Token, p.Certificates = "", r.Certificates
@@ -187,7 +197,7 @@ func (s *Service) issuer(ctx context.Context, r Request, t *federation.Trace) (l
 		}
 	}
 	for _, name := range hints {
-		found, err := s.cfg.Ledger.WorkloadIssuerByName(ctx, r.Tenant, name)
+		found, err := s.known.issuer(ctx, r.Tenant, name)
 		if agentid.KindOf(err) == agentid.KindNotFound && err != nil {
 			continue
 		}

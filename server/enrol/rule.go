@@ -37,36 +37,35 @@ func CheckRule(r ledger.EnrolmentRule, issuer sources.Setting) error {
 
 // choose finds the one rule that admits an identity. Where two do, none does: which agent
 // it is must not depend on the order of names.
-func choose(rules []ledger.EnrolmentRule, id federation.Identity, named func(rule ledger.EnrolmentRule) []string, t *federation.Trace) (ledger.EnrolmentRule, error) {
-	var found []ledger.EnrolmentRule
+func choose(rules []rule, id federation.Identity, named func(of rule) []string, t *federation.Trace) (ledger.EnrolmentRule, error) {
+	var found []*ledger.EnrolmentRule
 	var last error
-	for _, r := range rules {
-		if err := admits(r, id, named(r)); err != nil {
+	for i := range rules {
+		if err := rules[i].admits(id, named(rules[i])); err != nil {
 			last = err
 			continue
 		}
-		found = append(found, r)
+		found = append(found, &rules[i].stored)
 	}
 	switch {
 	case len(found) == 1:
 		t.Pass(federation.StepRule, found[0].Ref.Name())
-		return found[0], nil
+		return *found[0], nil
 	case len(found) > 1:
 		return ledger.EnrolmentRule{}, t.Fail(federation.StepRule, refuse(ReasonAmbiguous, "the rules "+found[0].Ref.Name()+" and "+found[1].Ref.Name()+" both admit it", nil))
 	case len(rules) == 1:
-		return ledger.EnrolmentRule{}, t.Fail(federation.StepRule, refuse(ReasonNoRule, "the rule "+rules[0].Ref.Name()+" does not admit it", last))
+		return ledger.EnrolmentRule{}, t.Fail(federation.StepRule, refuse(ReasonNoRule, "the rule "+rules[0].stored.Ref.Name()+" does not admit it", last))
 	}
 	return ledger.EnrolmentRule{}, t.Fail(federation.StepRule, refuse(ReasonNoRule, "no rule of this issuer admits it", last))
 }
 
 // admits holds an identity against one rule. A certificate has no audience: it is shown in
 // a connection to us.
-func admits(r ledger.EnrolmentRule, id federation.Identity, audiences []string) error {
-	required, err := ParseClaims(r.Claims)
-	if err != nil {
-		return err
+func (r *rule) admits(id federation.Identity, audiences []string) error {
+	if r.broken != nil {
+		return r.broken
 	}
-	if err := required.Check(id.Claims); err != nil {
+	if err := r.required.Check(id.Claims); err != nil {
 		return err //nolint:wrapcheck // names the claim
 	}
 	for _, a := range audiences {
