@@ -9,13 +9,14 @@ import (
 
 // Generation counts the writes that may have changed or taken away a row of its tables,
 // so that what was read from them can be remembered: it is as it was while the count has
-// not moved since before it was read. That nothing was found must not be remembered: a
-// plain INSERT does not count.
+// not moved since before it was read. A plain INSERT counts only for a generation of sets:
+// with any other, that nothing was found must not be remembered, nor which rows there are.
 //
 // Every write of the process goes through Tx, which is the one place that counts: by the
 // text of the statement, once it is committed, before the Write that made it returns.
 type Generation struct {
 	tables []string
+	sets   bool
 	count  atomic.Uint64
 }
 
@@ -26,7 +27,15 @@ func (g *Generation) Now() uint64 { return g.count.Load() }
 // Watch gives a generation of tables. Call it before the first write: triggers and
 // cascades into its tables are not seen, so they must have none.
 func (db *DB) Watch(tables ...string) *Generation {
-	g := &Generation{tables: tables}
+	return db.watch(&Generation{tables: tables})
+}
+
+// WatchSets is Watch for what is read as a set of rows: a row that is added counts, too.
+func (db *DB) WatchSets(tables ...string) *Generation {
+	return db.watch(&Generation{tables: tables, sets: true})
+}
+
+func (db *DB) watch(g *Generation) *Generation {
 	g.count.Store(1) // so that 0 is no count
 	db.writer.mu.Lock()
 	defer db.writer.mu.Unlock()
@@ -58,8 +67,8 @@ func (b *batch) move() {
 }
 
 // movedBy finds, once for each text, which generations a statement moves: none if it only
-// reads or only adds; else every one whose table its text names. The writer's lock is
-// held.
+// reads, those of sets if it only adds; of them every one whose table its text names. The
+// writer's lock is held.
 func (w *writer) movedBy(query string) []*Generation {
 	if len(w.watched) == 0 {
 		return nil
@@ -78,10 +87,14 @@ func movedOf(query string, watched []*Generation) (found []*Generation) {
 	words := strings.FieldsFunc(strings.ToLower(query), func(r rune) bool {
 		return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 	})
-	if harmless(query, words) {
+	reads, adds := harmless(query, words)
+	if reads {
 		return nil
 	}
 	for _, g := range watched {
+		if adds && !g.sets {
+			continue
+		}
 		if slices.ContainsFunc(g.tables, func(table string) bool { return slices.Contains(words, table) }) {
 			found = append(found, g)
 		}
@@ -89,17 +102,17 @@ func movedOf(query string, watched []*Generation) (found []*Generation) {
 	return found
 }
 
-// harmless reports whether a statement changes and takes away no row. More than one
+// harmless reports whether a statement only reads, or only adds rows. More than one
 // statement in one text is never taken for harmless.
-func harmless(query string, words []string) bool {
+func harmless(query string, words []string) (reads, adds bool) {
 	if len(words) == 0 || strings.Contains(query, ";") {
-		return false
+		return false, false
 	}
 	switch words[0] {
 	case "select", "pragma":
-		return true
+		return true, false
 	case "insert":
-		return len(words) > 1 && words[1] == "into" && !slices.Contains(words, "conflict")
+		return false, len(words) > 1 && words[1] == "into" && !slices.Contains(words, "conflict")
 	}
-	return false
+	return false, false
 }

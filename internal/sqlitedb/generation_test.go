@@ -2,6 +2,7 @@ package sqlitedb_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +26,7 @@ func TestWhatMovesAGeneration(t *testing.T) {
 		}))
 	}
 	run(`CREATE TABLE thing (name TEXT PRIMARY KEY, n INTEGER)`, `CREATE TABLE other_thing (name TEXT PRIMARY KEY)`)
-	g := db.Watch("thing")
+	g, set := db.Watch("thing"), db.WatchSets("thing")
 	for text, moves := range map[string]bool{
 		`INSERT INTO thing (name, n) VALUES (hex(randomblob(8)), 1)`: false,
 		`SELECT n FROM thing`:                                    false,
@@ -43,9 +44,11 @@ func TestWhatMovesAGeneration(t *testing.T) {
 		`INSERT INTO other_thing (name) VALUES ('z'); UPDATE thing SET n = 9`:                       true,
 		`ALTER TABLE thing ADD COLUMN m INTEGER`:                                                    true,
 	} {
-		before := g.Now()
+		before, beforeSet := g.Now(), set.Now()
 		run(text)
 		require.Equal(t, moves, g.Now() != before, text)
+		adds := strings.HasPrefix(text, "INSERT INTO thing")
+		require.Equal(t, moves || adds, set.Now() != beforeSet, "of a set: %s", text)
 	}
 	before := g.Now()
 	require.NoError(t, db.Write(t.Context(), func(tx *sqlitedb.Tx) error {

@@ -19,7 +19,7 @@ func (l *Ledger) watch() (err error) {
 	l.generations = generations{
 		clients:    l.db.Watch("agents", "agent_types", "principals"),
 		templates:  l.db.Watch("templates"),
-		enrolments: l.db.Watch("workload_issuers", "enrolment_rules"),
+		enrolments: l.db.WatchSets("workload_issuers", "enrolment_rules"), // RulesOf is a set
 		secrets:    l.db.Watch("secrets"),
 	}
 	l.secrets, err = recall.New[secretKey, knownSecret](rememberedSecrets, l.generations.secrets)
