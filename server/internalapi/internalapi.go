@@ -59,6 +59,7 @@ type Config struct {
 type API struct {
 	cfg     Config
 	streams streams
+	lines   encoded
 }
 
 // New checks cfg.

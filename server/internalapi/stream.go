@@ -148,19 +148,22 @@ func (a *API) follow(w http.ResponseWriter, r *http.Request, p peer, s *stream) 
 	httpx.NoStore(w.Header())
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	err := out.write(api.Line{Begin: &api.Begin{Subscription: s.id, State: s.begin}})
+	err := out.line(api.Line{Begin: &api.Begin{Subscription: s.id, State: s.begin}})
 	beat := time.NewTicker(api.Beat)
 	defer beat.Stop()
 	for err == nil {
 		select {
 		case e := <-s.lines:
 			failpoint.Hit("stream.event")
-			err = out.write(api.Line{Event: &e})
+			var line []byte
+			if line, err = a.lines.of(e); err == nil {
+				err = out.write(line)
+			}
 		case <-beat.C:
 			if a.cfg.Now().After(p.cert.NotAfter) {
 				return
 			}
-			err = out.write(api.Line{Beat: true})
+			err = out.line(api.Line{Beat: true})
 		case <-s.sub.Done():
 			return
 		case <-a.cfg.Draining:
@@ -177,18 +180,47 @@ type liner struct {
 	control *http.ResponseController
 }
 
-func (l liner) write(line api.Line) error {
+func (l liner) line(line api.Line) error {
 	data, err := json.Marshal(line)
 	if err != nil {
 		return err
 	}
+	return l.write(append(data, '\n'))
+}
+
+func (l liner) write(data []byte) error {
 	if err := l.control.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
 		return err
 	}
-	if _, err := l.w.Write(append(data, '\n')); err != nil {
+	if _, err := l.w.Write(data); err != nil {
 		return err
 	}
 	return l.control.Flush()
+}
+
+// encoded keeps the newest events as lines: all streams write the same bytes.
+type encoded struct {
+	mu    sync.Mutex
+	lines [16]struct {
+		seq  uint64
+		data []byte
+	}
+}
+
+// of is the line of an event, made by whoever asks for it first.
+func (n *encoded) of(e wire.Event) ([]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kept := &n.lines[e.Seq%uint64(len(n.lines))]
+	if kept.seq == e.Seq && kept.data != nil {
+		return kept.data, nil
+	}
+	data, err := json.Marshal(api.Line{Event: &e})
+	if err != nil {
+		return nil, err
+	}
+	kept.seq, kept.data = e.Seq, append(data, '\n')
+	return kept.data, nil
 }
 
 // renew is POST /internal/v1/renew.
