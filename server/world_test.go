@@ -138,7 +138,7 @@ func (w *world) remembering(ctx context.Context) *policy.Decider {
 	head := w.store.Head() // what was written before the hub listened
 	head.Truncated = true
 	w.committed(head)
-	decider, err := policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now, Fresh: w.view})
+	decider, err := policy.New(policy.Config{Checker: w.engine.Checker(), Now: w.now, Fresh: w.view, Issuing: w.engine.Answers})
 	require.NoError(w.tb, err)
 	return decider
 }

@@ -89,10 +89,10 @@ type running interface {
 	Close(ctx context.Context) error
 }
 
-// gcPercent lets a server's heap grow to three times what is live before it is collected:
-// what lives is some tens of megabytes, and collecting is a tenth of a request's CPU at
-// Go's default of 100. The environment's GOGC goes first.
-const gcPercent = 200
+// gcPercent lets a server's heap grow to five times what is live before it is collected:
+// what lives is some tens of megabytes, a hundred and some at most, and collecting is a
+// tenth of a request's CPU at Go's default of 100. The environment's GOGC goes first.
+const gcPercent = 400
 
 // runProcess starts one, and ends it with the command's context or its own failure.
 func runProcess(cmd *cobra.Command, log config.Log, start func(context.Context, *slog.Logger) (running, error)) error {

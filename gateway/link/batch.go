@@ -31,8 +31,8 @@ type batcher[T any] struct {
 }
 
 func newBatcher[T any](underway, most int, send func(ctx context.Context, all []T)) *batcher[T] {
-	b := &batcher[T]{queue: make(chan T, queued), most: most, send: send, turns: make(chan struct{}, underway), slow: slowCall}
-	b.ctx, b.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &batcher[T]{queue: make(chan T, queued), most: most, send: send, turns: make(chan struct{}, underway), slow: slowCall, ctx: ctx, cancel: cancel}
 	for range senders {
 		b.work.Go(b.run)
 	}

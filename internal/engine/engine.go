@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	v1 "github.com/authzed/authzed-go/proto/authzed/api/v1"
 	"github.com/authzed/spicedb/pkg/cmd/server"
@@ -38,6 +40,7 @@ type Engine struct {
 	stop      context.CancelFunc
 	stopped   chan struct{} // closed when the server has come down; runErr is set then
 	runErr    error
+	answered  atomic.Pointer[time.Time] // when Answers last read the datastore
 	closing   sync.Once
 	closeErr  error
 }
@@ -113,6 +116,29 @@ func (e *Engine) ReadOnlyAddr() string {
 		return ""
 	}
 	return e.readonly.addr()
+}
+
+// Answers is Ready at the price of a look: that the server stopped or the datastore was
+// closed shows at once; the datastore is read once a second at most, for all callers.
+func (e *Engine) Answers(ctx context.Context) error {
+	select {
+	case <-e.stopped:
+		return e.Ready(ctx)
+	default:
+	}
+	if _, err := e.datastore.HeadRevision(ctx); err != nil {
+		return unavailable(err)
+	}
+	const fresh = time.Second
+	if last := e.answered.Load(); last != nil && time.Since(*last) < fresh {
+		return nil
+	}
+	now := time.Now()
+	if err := e.Ready(ctx); err != nil {
+		return err
+	}
+	e.answered.Store(&now)
+	return nil
 }
 
 // Ready is nil when the server runs and its datastore can answer; else KindUnavailable.

@@ -50,9 +50,11 @@ func TestReadyUntilClosed(t *testing.T) {
 	e, err := engine.Start(t.Context(), engine.Config{Datastore: openStore(t)})
 	require.NoError(t, err)
 	require.NoError(t, e.Ready(t.Context()))
+	require.NoError(t, e.Answers(t.Context()))
 	require.NoError(t, e.Close())
 	require.NoError(t, e.Close())
 	require.Equal(t, agentid.KindUnavailable, agentid.KindOf(e.Ready(t.Context())))
+	require.Equal(t, agentid.KindUnavailable, agentid.KindOf(e.Answers(t.Context())), "at once, whatever it knew a moment ago")
 	_, err = e.Schema().ReadSchema(t.Context(), &v1.ReadSchemaRequest{})
 	require.Error(t, err)
 }

@@ -28,6 +28,9 @@ type Config struct {
 	// Sample is given one in SampleEach answers from memory, to be rechecked. It must not
 	// wait. nil: none.
 	Sample func(Question, Allowed)
+	// Issuing is asked before a token is decided from memory: its error, KindUnavailable,
+	// is the answer. Without the graph no token is made. nil: not asked.
+	Issuing func(ctx context.Context) error
 }
 
 // Defaults of a Decider.
@@ -51,6 +54,7 @@ type Decider struct {
 	clock   clock
 	stats   stats
 	sample  func(Question, Allowed)
+	issuing func(ctx context.Context) error
 }
 
 // stats count what became of questions, for metrics.
@@ -81,7 +85,7 @@ func New(cfg Config) (*Decider, error) {
 	if cfg.MaxAge < 0 {
 		return nil, errors.New("policy: MaxAge must not be negative")
 	}
-	d := &Decider{checker: cfg.Checker, now: cfg.Now, maxAge: cfg.MaxAge, fresh: cfg.Fresh, order: cfg.Order, sample: cfg.Sample}
+	d := &Decider{checker: cfg.Checker, now: cfg.Now, maxAge: cfg.MaxAge, fresh: cfg.Fresh, order: cfg.Order, sample: cfg.Sample, issuing: cfg.Issuing}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -114,6 +118,11 @@ func (d *Decider) Decide(ctx context.Context, q Question) (Allowed, error) {
 	if d.fresh == nil {
 		asked := q
 		return d.graph(ctx, made, &asked)
+	}
+	if q.Stage == StageIssue && d.issuing != nil {
+		if err := d.issuing(ctx); err != nil {
+			return Allowed{}, err
+		}
 	}
 	if q.Subject == nil {
 		s, err := d.Subject(Holder{Lineage: q.Lineage, Principal: q.Principal, OwnAuthority: q.OwnAuthority, Tokens: q.Tokens})

@@ -29,7 +29,9 @@ func (p *Process) makeMemory(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sampler: %w", err)
 	}
-	p.decider, err = policy.New(policy.Config{Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: p.view, Order: order, Sample: samples.Offer})
+	p.decider, err = policy.New(policy.Config{
+		Checker: p.engine.Checker(), Now: p.opts.Now, Fresh: p.view, Order: order, Sample: samples.Offer, Issuing: p.engine.Answers,
+	})
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}

@@ -111,8 +111,13 @@ func TestAnswersAndPartsAreThoseOfTheGraph(t *testing.T) {
 	for step, change := range worlds {
 		change()
 		for _, raw := range []map[string]any{
-			nil, {"amount": int64(policytest.Limit), "currency": "usd"}, {"amount": int64(policytest.Limit + 1), "currency": "usd"},
-			{"amount": int64(1), "currency": "eur"}, {"amount": int64(1)}, {"currency": "usd"}, {"amount": int64(1), "currency": "usd", "reason": "käse <&>"},
+			nil,
+			{"amount": int64(policytest.Limit), "currency": "usd"},
+			{"amount": int64(policytest.Limit + 1), "currency": "usd"},
+			{"amount": int64(1), "currency": "eur"},
+			{"amount": int64(1)},
+			{"currency": "usd"},
+			{"amount": int64(1), "currency": "usd", "reason": "käse <&>"},
 		} {
 			same(t, step, own, far, allChecks(w, inputs(t, raw)))
 		}
