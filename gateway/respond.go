@@ -14,8 +14,10 @@ import (
 	"github.com/agentid-dev/agentid/gateway/challenge"
 	"github.com/agentid-dev/agentid/gateway/dialect"
 	"github.com/agentid-dev/agentid/gateway/forward"
+	"github.com/agentid-dev/agentid/gateway/freshness"
 	"github.com/agentid-dev/agentid/internal/auditlog"
 	"github.com/agentid-dev/agentid/internal/httperr"
+	"github.com/agentid-dev/agentid/internal/policy"
 	"github.com/agentid-dev/agentid/internal/wire"
 )
 
@@ -24,15 +26,8 @@ import (
 func (g *Gateway) read(x *exchange, d decided) error {
 	ctx, op := g.begin(x.r.Context(), x, d)
 	defer op.End()
-	allowed, err := g.again(ctx, x, d, d.allowed) // 8. Look again
-	if err == nil {
-		err = op.Sent()
-	}
-	if err != nil {
-		return because(op, err)
-	}
 	sent := g.cfg.Now()
-	resp, err := g.forwarder.Send(ctx, allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header, Cancel: op.Cancel}) // 9. Forward
+	allowed, resp, err := g.send(ctx, x, d, op) // 8. Look again, 9. Forward
 	if err != nil {
 		return because(op, err)
 	}
@@ -49,6 +44,25 @@ func (g *Gateway) read(x *exchange, d decided) error {
 	x.audited = true
 	g.relay(ctx, x, resp)
 	return nil
+}
+
+// send is phases 8 and 9 of a read: look again, and forward. Where something changes between
+// the two, nothing has left, and it looks again.
+func (g *Gateway) send(ctx context.Context, x *exchange, d decided, op *freshness.Operation) (policy.Allowed, *forward.Response, error) {
+	allowed := d.allowed
+	for left := attempts; ; left-- {
+		var err error
+		if allowed, err = g.again(ctx, x, d, allowed); err == nil {
+			err = op.Sent()
+		}
+		if err != nil {
+			return policy.Allowed{}, nil, err
+		}
+		resp, err := g.forwarder.Send(ctx, allowed, d.resources[0], x.route.upstream, forward.Request{Call: d.call, Header: x.r.Header, Cancel: op.Cancel})
+		if left == 0 || agentid.ReasonOf(err) != policy.ReasonDecisionExpired {
+			return allowed, resp, err
+		}
+	}
 }
 
 // durability is how a read's record is written.

@@ -206,7 +206,7 @@ func newWorld(tb testing.TB, o options) *world {
 	tb.Cleanup(func() { _ = w.engine.Close() })
 	w.checker = &checker{Checker: w.engine.Checker()}
 	w.World = policytest.NewWorld(tb, policytest.Graph{Checker: w.checker, Permissions: w.engine.Permissions(), Schema: w.engine.Schema()}, "acme", o.depth)
-	w.Touch(tb, w.readers()...)
+	w.Touch(tb, append(w.readers(), w.previewers()...)...)
 
 	sealKey, _, err := seal.Generate()
 	require.NoError(tb, err)
@@ -338,6 +338,12 @@ func (w *world) readers() []relate.Edge {
 	return []relate.Edge{
 		{Resource: w.Account, Relation: schema.PaymentsReader, Subject: relate.To(w.Alice)},
 		{Resource: w.Account, Relation: schema.PaymentsReader, Subject: relate.Set(w.Type, schema.AgentTypeInstance)},
+	}
+}
+
+// previewers are the grants of previews.
+func (w *world) previewers() []relate.Edge {
+	return []relate.Edge{
 		{Resource: w.Account, Relation: schema.PaymentsPreviewer, Subject: relate.To(w.Alice)},
 		{
 			Resource: w.Account, Relation: schema.PaymentsPreviewer, Subject: relate.Set(w.Type, schema.AgentTypeInstance),
