@@ -31,7 +31,7 @@ type batcher[T any] struct {
 }
 
 func newBatcher[T any](underway, most int, send func(ctx context.Context, all []T)) *batcher[T] {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:gosec // close calls it
 	b := &batcher[T]{queue: make(chan T, queued), most: most, send: send, turns: make(chan struct{}, underway), slow: slowCall, ctx: ctx, cancel: cancel}
 	for range senders {
 		b.work.Go(b.run)
