@@ -229,15 +229,20 @@ func (b *Broker) newEndpoints() error {
 	}); err != nil {
 		return err
 	}
-	// A gateway takes a token for the skew beyond its expiry: as long it can be revoked.
+	return b.newRevocation(clients, limits[2])
+}
+
+// newRevocation makes RFC 7009's endpoint. A gateway takes a token for the skew beyond its
+// expiry: as long it can be revoked.
+func (b *Broker) newRevocation(clients *clientauth.Authenticator, limit *agentrate.Limit) error {
 	lenient, err := capability.NewVerifier(capability.VerifierConfig{
-		Keys: b.fleet, Base: b.issuers.Root(), Skew: capability.MaxSkew, Now: cfg.Now,
+		Keys: b.fleet, Base: b.issuers.Root(), Skew: capability.MaxSkew, Now: b.cfg.Now,
 	})
 	if err != nil {
 		return err
 	}
 	b.revoke, err = revocation.New(revocation.Config{
-		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: b.refusals, Limit: limits[2],
+		Issuers: b.issuers, Clients: clients, Verifier: lenient, Revoker: b.revoker, Trail: b.refusals, Limit: limit,
 	})
 	return err
 }
